@@ -1,0 +1,56 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench up down clean lock
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## Install everything into .venv, in the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install ## Match the sample list with the sample catalogue on a stack of its own
+	$(BIN)/aparella demo
+
+test: install ## Run all tests but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+test-slow: install ## Run the tests that take minutes
+	$(BIN)/pytest -m slow
+
+lint: install ## Check style, types, and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Measure against the baselines; one file alone: make bench NAME=encode
+	$(BIN)/python -m bench $(NAME)
+
+up: install ## Start the local stack and keep it in the foreground
+	$(BIN)/aparella up
+
+down: install ## Stop the local stack
+	$(BIN)/aparella down
+
+clean: ## Remove .venv and all caches; data folders stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: install ## Write the versions that are installed to constraints.txt
+	( echo "# Exact versions of everything that make installs; renew with: make lock"; \
+	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' ) > constraints.txt

@@ -1,0 +1,139 @@
+"""Reading Parquet, a batch of rows at a time."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aparella.api.uploads.columns import Columns, check_header
+from aparella.api.uploads.rows import BadRow, Limits, Row, RowBuilder
+from aparella.api.uploads.source import is_gzip, open_source, too_large
+from aparella.api.uploads.values import as_attribute, as_text
+from aparella.api.uploads.wording import quoted
+from aparella.errors import InputError
+
+MAGIC = b"PAR1"
+"""The first and the last bytes of every Parquet file."""
+
+_BATCH_ROWS = 4_096
+_READ_AHEAD = 1 << 20
+
+
+def read_parquet(
+    file: BinaryIO, *, filename: str, columns: Columns, limits: Limits, label: str
+) -> Iterator[Row | BadRow]:
+    """Yield the rows of a Parquet file; only the named columns are read.
+
+    Args:
+        file: seekable; stays open.
+        filename: what the user called it.
+        columns: what of it makes a record.
+        limits: see `Limits`.
+        label: how messages call the file.
+
+    Raises:
+        InputError: `not_parquet`, `nested_column`, `unreadable_column`, `empty_file`,
+            `too_large`, and as `check_header` and (under gzip) `open_source` do.
+        OSError: the server's own disk fails.
+    """
+    with _unpacked(file, filename=filename, limits=limits, label=label) as plain:
+        try:
+            table = pq.ParquetFile(plain, buffer_size=_READ_AHEAD)
+            _check(table, columns, limits=limits, label=label)
+            yield from _rows(table, columns, limits=limits, label=label)
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise InputError(
+                f"{label}: the file is not a Parquet file that can be read: it is another format, "
+                "damaged, cut short or encrypted. Write it again, or pass --format.",
+                code="not_parquet",
+            ) from error
+
+
+@contextmanager
+def _unpacked(
+    file: BinaryIO, *, filename: str, limits: Limits, label: str
+) -> Iterator[BinaryIO | Any]:
+    """Give a seekable file of plain Parquet: the upload itself, or what its gzip unpacks to."""
+    file.seek(0)
+    packed = is_gzip(file.read(2))
+    file.seek(0)
+    if not packed:
+        yield file
+        return
+    source = open_source(file, filename=filename, label=label, max_bytes=limits.max_bytes)
+    with tempfile.TemporaryFile() as plain:
+        shutil.copyfileobj(source, plain)
+        plain.seek(0)
+        yield plain
+
+
+def _check(table: pq.ParquetFile, columns: Columns, *, limits: Limits, label: str) -> None:
+    schema, metadata = table.schema_arrow, table.metadata
+    check_header(schema.names, columns, file=label, limit=limits.max_columns)
+    for parameter, column in columns.named():
+        kind = schema.field(column).type
+        if pa.types.is_nested(kind):
+            raise InputError(
+                f"{label}: column {quoted(column)} is nested ({quoted(str(kind))}). "
+                f"Pass a column of texts or numbers as --{parameter}.",
+                field=parameter,
+                code="nested_column",
+            )
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > limits.max_bytes:
+        raise too_large(label, limits.max_bytes)
+
+
+def _rows(
+    table: pq.ParquetFile, columns: Columns, *, limits: Limits, label: str
+) -> Iterator[Row | BadRow]:
+    builder = RowBuilder(columns, limits, "utf-8")
+    names = list(dict.fromkeys(column for _, column in columns.named()))
+    number, size = 0, 0
+    for batch in table.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+        # What the file says of its own size is not proof.
+        size += batch.nbytes
+        if size > limits.max_bytes:
+            raise too_large(label, limits.max_bytes)
+        values = {name: _values(batch.column(name), name, label) for name in names}
+        keys = [as_text(value) for value in values[columns.key]]
+        texts = [[as_text(value) for value in values[name]] for name in columns.texts]
+        extras = [[as_attribute(value) for value in values[name]] for name in columns.attributes]
+        for at, key in enumerate(keys):
+            number += 1
+            attributes = {
+                name: column[at] for name, column in zip(columns.attributes, extras, strict=True)
+            }
+            yield builder.build(number, key, [column[at] for column in texts], attributes)
+    if not number:
+        raise InputError(
+            f"{label}: the file has columns and no row. Upload one that has rows.",
+            code="empty_file",
+        )
+
+
+def _values(array: pa.Array, name: str, label: str) -> list[Any]:
+    """Return an array's values; a text that is not UTF-8 as its bytes."""
+    try:
+        return array.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        return array.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError, LookupError):
+        # A moment finer than microseconds, out of Python's years, or of a zone unknown here.
+        try:
+            return array.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{label}: column {quoted(name)} holds values of type {quoted(str(array.type))} "
+                "that cannot be read. Write it as texts.",
+                field=name,
+                code="unreadable_column",
+            ) from error

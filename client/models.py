@@ -1,0 +1,153 @@
+"""What the server's JSON documents say, as frozen dataclasses.
+
+A field that this version does not know is ignored, so a newer server can say more.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+FINISHED = frozenset({"succeeded", "succeeded_with_errors", "failed", "cancelled"})
+"""States in which a job stays until somebody retries it."""
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+class _Document:
+    """Reads a dataclass from a JSON object."""
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Build the object from the server's JSON.
+
+        Raises:
+            TypeError, ValueError: the document is of another kind.
+        """
+        if not isinstance(document, Mapping):
+            raise TypeError(f"a JSON object was expected, not {type(document).__name__}")
+        return cls(**cls._values(document))
+
+    @classmethod
+    def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        values = {name: value for name, value in document.items() if name in names}
+        for name in names & {"created_at", "updated_at", "started_at", "finished_at"}:
+            values[name] = _time(values.get(name))
+        return values
+
+
+@dataclass(frozen=True)
+class Progress(_Document):
+    """Counts of a job or a stage. `skipped` was there already and is not part of `total`."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def handled(self) -> int:
+        """Items that need no more work: done or given up."""
+        return min(self.total, self.done + self.failed)
+
+
+@dataclass(frozen=True)
+class Stage(Progress):
+    """One step of a job; `rate` is in items per second."""
+
+    name: str = ""
+    state: str = "waiting"
+    rate: float | None = None
+    eta_seconds: float | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Job(_Document):
+    """A job as it stood when the server answered; `rate` is in items per second."""
+
+    id: int
+    kind: str
+    state: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    errors: int = 0
+    progress: Progress = field(default_factory=Progress)
+    rate: float | None = None
+    eta_seconds: float | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @classmethod
+    def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._values(document)
+        values["summary"] = values.get("summary") or {}
+        values["params"] = values.get("params") or {}
+        values["progress"] = Progress.read(values.get("progress") or {})
+        values["stages"] = tuple(Stage.read(stage) for stage in values.get("stages") or ())
+        return values
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.state in FINISHED
+
+
+@dataclass(frozen=True)
+class JobProblem(_Document):
+    """One row, record or chunk that a job could not handle, and why."""
+
+    id: int
+    message: str
+    stage: str | None = None
+    code: str | None = None
+    row: int | None = None
+    key: str | None = None
+    field: str | None = None
+
+
+@dataclass(frozen=True)
+class Match(_Document):
+    """One candidate of one source record; rank 1 is the best, scores are cosine similarities."""
+
+    source_key: str
+    source_text: str
+    rank: int
+    target_key: str
+    target_text: str
+    score: float
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Collection(_Document):
+    """A named set of records; its edition grows with each import that changes it."""
+
+    name: str
+    records: int = 0
+    edition: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Model(_Document):
+    """A registered version of an embedding model."""
+
+    name: str
+    version: int | str
+    dim: int | None = None
+    max_seq_length: int | None = None
+    base_model: str | None = None
+    status: str | None = None
+    sha256: str | None = None
+    created_at: datetime | None = None

@@ -1,0 +1,290 @@
+"""Chunks: the unit of work that a worker leases, and everything that may happen to one.
+
+A chunk is in one of six states. `ready` waits for a worker; `leased` has one, until the lease
+expires; `done`, `split` (bisected into two others), `dead` and `cancelled` are final. Every
+transition is one conditional UPDATE, so that it happens once however often it is asked for. All
+times are the database's: workers' clocks may differ.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from aparella.errors import LeaseLostError
+
+# claim: ready -> leased, or an expired lease of somebody else's taken over. The job must still
+# run. SKIP LOCKED: a row that is being claimed or committed now is somebody else's anyway.
+_LOCK_FOR_CLAIM = sa.text("""
+    SELECT c.state, c.lease_token, j.state AS job_state, j.id AS job_id
+    FROM chunk c JOIN job j ON j.id = c.job_id
+    WHERE c.id = :id
+      AND (c.state = 'ready' AND c.available_at <= now()
+           OR c.state = 'leased' AND c.lease_until < now())
+      AND j.state IN ('queued', 'running')
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+""")
+_CLAIM = sa.text("""
+    UPDATE chunk c
+    SET state = 'leased', attempt = attempt + 1, lease_token = lease_token + 1,
+        lease_until = now() + make_interval(secs => :lease), progress_at = now(),
+        leased_by = :worker, sent_at = NULL, started_at = now()
+    FROM stage s
+    WHERE c.id = :id AND s.id = c.stage_id
+    RETURNING c.id, c.job_id, c.stage_id, c.kind, c.items, c.size, c.attempt, c.lease_token,
+              s.handler, s.name AS stage_name, s.params, s.queue
+""")
+_START_JOB = sa.text(
+    "UPDATE job SET state = 'running', started_at = now() WHERE id = :id AND state = 'queued'"
+)
+
+# heartbeat: prolongs the lease and brings back whether the job is being cancelled
+_HEARTBEAT = sa.text("""
+    UPDATE chunk c
+    SET lease_until = now() + make_interval(secs => :lease),
+        progress_at = now() - make_interval(secs => :idle)
+    FROM job j
+    WHERE c.id = :id AND c.lease_token = :token AND c.state = 'leased' AND j.id = c.job_id
+    RETURNING j.state
+""")
+
+# commit, first half: whoever holds this row lock with the right token may write results
+_FENCE = sa.text("SELECT state, lease_token FROM chunk WHERE id = :id FOR NO KEY UPDATE")
+_DONE = sa.text("""
+    UPDATE chunk SET state = 'done', failed = :failed, size = :size, finished_at = now(),
+                     lease_until = NULL, code = NULL, error = NULL
+    WHERE id = :id
+""")
+
+_RETRY = sa.text("""
+    UPDATE chunk
+    SET state = 'ready', lease_until = NULL, sent_at = NULL, code = :code, error = :error,
+        available_at = now() + make_interval(secs => :delay), attempt = attempt - :uncounted
+    WHERE id = :id
+""")
+_END = sa.text("""
+    UPDATE chunk SET state = :state, lease_until = NULL, code = :code, error = :error,
+                     finished_at = now()
+    WHERE id = :id
+""")
+_SPLIT_INTO = sa.text("""
+    INSERT INTO chunk (job_id, stage_id, parent_id, kind, items, size)
+    SELECT job_id, stage_id, id, kind, CAST(:items AS bigint[]), :size FROM chunk WHERE id = :id
+""")
+
+# expired: leases that ran out, and hung workers whose heart still beats
+_EXPIRED = sa.text("""
+    SELECT c.id, c.lease_token, c.progress_at < now() - make_interval(secs => :progress) AS hung
+    FROM chunk c
+    WHERE c.state = 'leased'
+      AND (c.lease_until < now() OR c.progress_at < now() - make_interval(secs => :progress))
+    ORDER BY c.id LIMIT 1000
+    FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# sendable: for one queue, the next chunks in turn between the jobs, so that a small job does not
+# wait behind a big one; a message sent long ago and not taken up counts as lost
+_SENDABLE = sa.text("""
+    SELECT next.id FROM stage s CROSS JOIN LATERAL (
+        SELECT c.id, row_number() OVER (ORDER BY c.id) AS turn
+        FROM chunk c
+        WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
+          AND (c.sent_at IS NULL OR c.sent_at < now() - make_interval(secs => :patience))
+        ORDER BY c.id LIMIT :room) next
+    WHERE s.state = 'running' AND s.queue = :queue
+    ORDER BY next.turn, next.id LIMIT :room
+""")
+_MARK_SENT = sa.text("UPDATE chunk SET sent_at = now() WHERE id = ANY(:ids) AND state = 'ready'")
+_LEASED_BY_QUEUE = sa.text("""
+    SELECT s.queue, count(c.id) FROM stage s
+    LEFT JOIN chunk c ON c.stage_id = s.id AND c.state = 'leased'
+    WHERE s.state = 'running' GROUP BY s.queue
+""")
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A chunk in this worker's hands, for as long as its lease token is the chunk's."""
+
+    id: int
+    job_id: int
+    stage_id: int
+    kind: str
+    items: list[int]
+    size: int
+    attempt: int
+    lease_token: int
+    handler: str
+    stage_name: str
+    params: dict[str, Any]
+    queue: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What is needed to decide about a chunk whose attempt failed."""
+
+    id: int
+    job_id: int
+    stage_id: int
+    items: list[int]
+    attempt: int
+    handler: str
+    params: dict[str, Any]
+
+
+def lock_for_claim(connection: sa.Connection, chunk_id: int) -> tuple[str, int] | None:
+    """Lock a claimable chunk.
+
+    Returns:
+        Its state (`ready`, or `leased` when that lease has expired) and its lease token; None when
+        it is not to be had, because somebody has it, it is done, or its job is.
+    """
+    row = connection.execute(_LOCK_FOR_CLAIM, {"id": chunk_id}).first()
+    if row is None:
+        return None
+    if row.job_state == "queued":
+        connection.execute(_START_JOB, {"id": row.job_id})
+    return row.state, row.lease_token
+
+
+def lease(connection: sa.Connection, chunk_id: int, *, worker: str, seconds: float) -> Claimed:
+    """Lease a chunk that `lock_for_claim` locked in this transaction; counts the attempt."""
+    values = {"id": chunk_id, "worker": worker, "lease": seconds}
+    return Claimed(**connection.execute(_CLAIM, values).one()._mapping)
+
+
+def heartbeat(
+    connection: sa.Connection, chunk: Claimed, *, lease_seconds: float, idle_seconds: float
+) -> str | None:
+    """Prolong a lease; the job's state, or None when the lease is no longer ours.
+
+    Args:
+        connection: the heartbeat's own, never the one that results are written on.
+        chunk: as claimed.
+        lease_seconds: from now on.
+        idle_seconds: since the worker last made progress.
+    """
+    values = {
+        "id": chunk.id,
+        "token": chunk.lease_token,
+        "lease": lease_seconds,
+        "idle": idle_seconds,
+    }
+    state = connection.execute(_HEARTBEAT, values).scalar()
+    return None if state is None else str(state)
+
+
+def fence(connection: sa.Connection, chunk: Claimed) -> bool:
+    """Lock the chunk for this transaction's writes.
+
+    Returns:
+        True: go on and write. False: an earlier try of this very attempt has already committed
+        (its COMMIT's answer was lost on the way).
+
+    Raises:
+        LeaseLostError: another worker holds the chunk, or it was settled: write nothing.
+    """
+    row = connection.execute(_FENCE, {"id": chunk.id}).first()
+    if row is not None and row.lease_token == chunk.lease_token:
+        if row.state == "leased":
+            return True
+        if row.state == "done":
+            return False
+    raise LeaseLostError(f"chunk {chunk.id}: lease {chunk.lease_token} is no longer valid")
+
+
+def finish(connection: sa.Connection, chunk: Claimed, *, size: int, failed: int) -> None:
+    """Mark a fenced chunk done: of its `size` items, `failed` have an error of their own."""
+    connection.execute(_DONE, {"id": chunk.id, "size": size, "failed": failed})
+
+
+def lock_failed(connection: sa.Connection, chunk_id: int, lease_token: int) -> Failed | None:
+    """Lock a chunk whose attempt failed; None when it is no longer in that attempt's hands."""
+    row = connection.execute(
+        sa.text(
+            "SELECT c.id, c.job_id, c.stage_id, c.items, c.attempt, s.handler, s.params "
+            "FROM chunk c JOIN stage s ON s.id = c.stage_id WHERE c.id = :id "
+            "AND c.lease_token = :token AND c.state = 'leased' FOR NO KEY UPDATE OF c"
+        ),
+        {"id": chunk_id, "token": lease_token},
+    ).first()
+    return None if row is None else Failed(**row._mapping)
+
+
+def retry(
+    connection: sa.Connection,
+    chunk_id: int,
+    *,
+    delay: float,
+    code: str | None,
+    error: str | None,
+    counted: bool = True,
+) -> None:
+    """Put a chunk back to `ready` after `delay` seconds; not `counted` gives the attempt back."""
+    values = {
+        "id": chunk_id,
+        "delay": delay,
+        "code": code,
+        "error": error,
+        "uncounted": 0 if counted else 1,
+    }
+    connection.execute(_RETRY, values)
+
+
+def end(
+    connection: sa.Connection, chunk_id: int, state: str, *, code: str | None, error: str | None
+) -> None:
+    """Give a chunk its final state: `dead`, `split` or `cancelled`."""
+    connection.execute(_END, {"id": chunk_id, "state": state, "code": code, "error": error})
+
+
+def split(connection: sa.Connection, chunk_id: int, halves: list[list[int]]) -> None:
+    """Replace a chunk by others that hold its items between them."""
+    end(connection, chunk_id, "split", code=None, error=None)
+    for items in halves:
+        connection.execute(_SPLIT_INTO, {"id": chunk_id, "items": items, "size": len(items)})
+
+
+def add(
+    connection: sa.Connection, *, job_id: int, stage_id: int, kind: str, items: list[int], size: int
+) -> int:
+    """Add one chunk; large plans insert theirs by set-based SQL instead."""
+    return int(
+        connection.execute(
+            sa.text(
+                "INSERT INTO chunk (job_id, stage_id, kind, items, size) "
+                "VALUES (:job, :stage, :kind, CAST(:items AS bigint[]), :size) RETURNING id"
+            ),
+            {"job": job_id, "stage": stage_id, "kind": kind, "items": items, "size": size},
+        ).scalar_one()
+    )
+
+
+def expired(connection: sa.Connection, *, progress_seconds: float) -> list[tuple[int, int, bool]]:
+    """Lock chunks whose worker is gone or hung: (id, lease token, hung)."""
+    rows = connection.execute(_EXPIRED, {"progress": progress_seconds})
+    return [(row.id, row.lease_token, row.hung) for row in rows]
+
+
+def leased_by_queue(connection: sa.Connection) -> dict[str, int]:
+    """For each queue that a running stage uses, how many of its chunks are leased."""
+    return {queue: int(count) for queue, count in connection.execute(_LEASED_BY_QUEUE)}
+
+
+def sendable(
+    connection: sa.Connection, queue: str, *, room: int, patience_seconds: float
+) -> list[int]:
+    """Ids of up to `room` chunks to send a message for, in turn between the running stages."""
+    values = {"queue": queue, "room": room, "patience": patience_seconds}
+    return [int(i) for i in connection.execute(_SENDABLE, values).scalars()]
+
+
+def mark_sent(connection: sa.Connection, ids: list[int]) -> None:
+    """Note that messages for these chunks went out now."""
+    connection.execute(_MARK_SENT, {"ids": ids})
+
+
+def notify(connection: sa.Connection) -> None:
+    """Wake the reconciler when this transaction commits: there is work, or room for more."""
+    connection.execute(sa.text("NOTIFY aparella_work"))

@@ -1,0 +1,159 @@
+"""Collections and their records, and the uploads from which they are imported."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from aparella.errors import NotFoundError
+
+# ensure: an upload names its collection; the first one creates it
+_ENSURE = sa.text("""
+    INSERT INTO collection (name) VALUES (:name)
+    ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id
+""")
+
+_LIST = """
+    SELECT c.id, c.name, c.edition, c.created_at, c.updated_at,
+           (SELECT count(*) FROM record r
+            WHERE r.collection_id = c.id AND r.removed_at IS NULL) AS records
+    FROM collection c
+"""
+
+_CREATE_UPLOAD = sa.text("""
+    INSERT INTO upload (collection_id, filename, mode, strict)
+    VALUES (:collection_id, :filename, :mode, :strict) RETURNING id
+""")
+
+# COPY's text format (PostgreSQL documentation of COPY, "Text Format")
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A named list of records: a buyer's list, or a catalogue."""
+
+    id: int
+    name: str
+    edition: int
+    records: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class UploadRow:
+    """One row of an uploaded file: a record to be, or (with a code) a refusal and its reason."""
+
+    number: int
+    key: str | None
+    text: str | None = None
+    attributes: dict[str, Any] | None = None
+    code: str | None = None
+    field: str | None = None
+    message: str | None = None
+
+
+def ensure_collection(connection: sa.Connection, name: str) -> int:
+    """The id of the collection of that name, which is created if need be."""
+    return int(connection.execute(_ENSURE, {"name": name}).scalar_one())
+
+
+def find_collection(connection: sa.Connection, name: str) -> Collection:
+    """The collection of that name.
+
+    Raises:
+        NotFoundError: there is none; says which there are.
+    """
+    row = connection.execute(sa.text(_LIST + " WHERE c.name = :name"), {"name": name}).first()
+    if row is None:
+        known = connection.execute(
+            sa.text("SELECT name FROM collection ORDER BY updated_at DESC, name LIMIT 10")
+        ).scalars()
+        names = ", ".join(f"'{n}'" for n in known) or "none yet"
+        raise NotFoundError(
+            f"There is no collection '{name}' (there are: {names}). "
+            f"Import it first: aparella import {name} FILE --key COLUMN --text COLUMN"
+        )
+    return Collection(**row._mapping)
+
+
+def list_collections(connection: sa.Connection) -> list[Collection]:
+    """All collections, by name."""
+    rows = connection.execute(sa.text(_LIST + " ORDER BY c.name"))
+    return [Collection(**row._mapping) for row in rows]
+
+
+def count(connection: sa.Connection, collection_id: int) -> int:
+    """Records of a collection, those removed left out."""
+    query = "SELECT count(*) FROM record WHERE collection_id = :id AND removed_at IS NULL"
+    return int(connection.execute(sa.text(query), {"id": collection_id}).scalar_one())
+
+
+def edition(connection: sa.Connection, collection_id: int) -> int:
+    """How many imports were applied to a collection."""
+    query = "SELECT edition FROM collection WHERE id = :id"
+    return int(connection.execute(sa.text(query), {"id": collection_id}).scalar_one())
+
+
+def create_upload(
+    connection: sa.Connection, collection_id: int, *, filename: str, mode: str, strict: bool
+) -> int:
+    """Begin an upload into a collection; `mode` is `replace` or `merge`."""
+    values = {
+        "collection_id": collection_id,
+        "filename": filename,
+        "mode": mode,
+        "strict": strict,
+    }
+    return int(connection.execute(_CREATE_UPLOAD, values).scalar_one())
+
+
+def copy_upload_rows(connection: sa.Connection, upload_id: int, rows: Iterable[UploadRow]) -> int:
+    """COPY an upload's rows in, streaming; returns how many there were."""
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        block: list[str] = []
+        for row in rows:
+            count += 1
+            attributes = json.dumps(row.attributes) if row.attributes else "{}"
+            cells = (row.key, row.text, attributes, row.code, row.field, row.message)
+            values = (r"\N" if cell is None else cell.translate(_ESCAPES) for cell in cells)
+            block.append(f"{upload_id}\t{row.number}\t" + "\t".join(values) + "\n")
+            if len(block) == 1_000:
+                yield "".join(block)
+                block.clear()
+        yield "".join(block)
+
+    driver = cast("Any", connection.connection.driver_connection)
+    with driver.cursor() as cursor:
+        cursor.copy_expert(
+            "COPY upload_row (upload_id, number, key, text, attributes, code, field, message) "
+            "FROM STDIN",
+            _Lines(lines()),
+        )
+    connection.execute(
+        sa.text("UPDATE upload SET rows = :rows WHERE id = :id"), {"rows": count, "id": upload_id}
+    )
+    return count
+
+
+class _Lines(io.TextIOBase):
+    """The file-like object that COPY FROM reads."""
+
+    def __init__(self, blocks: Iterator[str]) -> None:
+        self._blocks = blocks
+        self._rest = ""
+
+    def read(self, size: int | None = -1) -> str:
+        if not self._rest:
+            self._rest = next(self._blocks, "")
+        cut = len(self._rest) if size is None or size < 0 else size
+        part, self._rest = self._rest[:cut], self._rest[cut:]
+        return part

@@ -1,0 +1,1 @@
+"""Every way to run Aparella; here, the local stack on one machine."""

@@ -1,0 +1,76 @@
+"""Settings of the server's processes, read once from the environment by each entry point."""
+
+import os
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process needs to know; built at its entry point and passed on, never global.
+
+    Every field is an environment variable with the prefix `APARELLA_`, except the two URLs,
+    which go by the names that hosting platforms give them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="APARELLA_", extra="ignore")
+
+    database_url: str = Field(validation_alias="DATABASE_URL")
+    redis_url: str = Field("", validation_alias="REDIS_URL")
+
+    token: SecretStr | None = None
+    """Bearer token that the API asks for. Without one it listens on loopback only."""
+
+    artifacts: str = "file:///var/lib/aparella/artifacts"
+    """fsspec URL under which models and indexes are kept."""
+
+    encoder: str = "sentence-transformers"
+    """`sentence-transformers`, or `hash`: a seeded stand-in that measures the engine alone."""
+
+    lease_seconds: float = 60.0
+    """How long a claimed chunk stays with its worker without a heartbeat."""
+    heartbeat_seconds: float = 15.0
+    progress_seconds: float = 600.0
+    """A worker that makes no progress for so long is hung, however well its heart beats."""
+    reconcile_seconds: float = 5.0
+    """How often the reconciler looks; a notification from PostgreSQL wakes it sooner."""
+
+    embed_chunk: int = Field(1_000, ge=1)
+    """Distinct texts in a chunk of encoding."""
+    match_chunk: int = Field(2_000, ge=1)
+    """Source records in a chunk of matching."""
+    import_chunk: int = Field(20_000, ge=1)
+    """Uploaded rows in a chunk of cleaning."""
+
+    match_memory_mb: int = Field(1_024, ge=1)
+    """Memory that one worker process may use for a catalogue's matrix; larger ones use HNSW."""
+
+    index_memory_mb: int = Field(512, ge=1)
+    """`maintenance_work_mem` of an index build; a graph that does not fit is built slowly."""
+
+    max_upload_mb: int = Field(4_096, ge=1)
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL with the driver that Aparella uses (psycopg2) spelt out."""
+        for prefix in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(prefix):
+                return "postgresql+psycopg2://" + self.database_url.removeprefix(prefix)
+        return self.database_url
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        aparella.errors.ConfigurationError: `DATABASE_URL` is not set.
+        pydantic.ValidationError: a value does not parse.
+    """
+    from aparella.errors import ConfigurationError
+
+    if not os.environ.get("DATABASE_URL"):
+        raise ConfigurationError(
+            "DATABASE_URL is not set. Give the URL of a PostgreSQL with pgvector, or start a "
+            "local one with `aparella up`."
+        )
+    return Settings()  # type: ignore[call-arg]

@@ -1,0 +1,1 @@
+"""The workers: pure cores (text, encoder, matching, decisions), stages, and the Celery edge."""

@@ -1,0 +1,83 @@
+"""What a worker process keeps from chunk to chunk: its engine, its model, its catalogue."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from aparella.db import models, vectors
+from aparella.db.engine import transaction
+from aparella.settings import Settings
+from aparella.workers import artifacts
+from aparella.workers.encoder import Encoder, load_encoder
+from aparella.workers.matching import Catalogue
+
+log = logging.getLogger(__name__)
+
+Tick = Callable[[int], None]
+"""Called with the number of items done since the last call; raises to stop the work."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a chunk's work came to: of `size` items, `failed` have an error of their own.
+
+    `fatal` ends the job: its sentence says why.
+    """
+
+    size: int
+    failed: int = 0
+    fatal: str | None = None
+
+
+Write = Callable[[sa.Connection], Outcome]
+"""Writes a chunk's results in the transaction that marks it done."""
+
+
+@dataclass
+class Context:
+    """A worker process's state. One model and one catalogue are kept, whichever were used last."""
+
+    db: sa.Engine
+    settings: Settings
+    _encoder: tuple[int, Encoder] | None = field(default=None, repr=False)
+    _catalogue: tuple[object, Catalogue] | None = field(default=None, repr=False)
+
+    def encoder(self, model_id: int) -> Encoder:
+        """The model's encoder, loaded once.
+
+        Raises:
+            JobError: the artifact is not the registered one, or does not load.
+        """
+        if self._encoder is None or self._encoder[0] != model_id:
+            self._encoder = None
+            with transaction(self.db) as connection:
+                model = models.model_by_id(connection, model_id)
+            if self.settings.encoder == "sentence-transformers":
+                path = artifacts.fetch(model.artifact_url, model.sha256)
+                self._encoder = (model_id, load_encoder("sentence-transformers", path))
+            else:
+                self._encoder = (model_id, load_encoder(self.settings.encoder, None))
+            log.info("model %s loaded", model)
+        return self._encoder[1]
+
+    def catalogue(self, model_id: int, collection_id: int, stamp: object) -> Catalogue:
+        """A collection's vectors as a matrix in memory.
+
+        Args:
+            model_id: whose vectors.
+            collection_id: whose records.
+            stamp: what the catalogue was when the job looked (edition and rows): another stamp
+                loads it anew.
+        """
+        key = (model_id, collection_id, repr(stamp))
+        if self._catalogue is None or self._catalogue[0] != key:
+            self._catalogue = None
+            with transaction(self.db) as connection:
+                block = vectors.load(connection, model_id, collection_id)
+            self._catalogue = (
+                key,
+                Catalogue.build(block.ids, block.hashes.tolist(), block.vectors),
+            )
+        return self._catalogue[1]

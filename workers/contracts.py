@@ -1,0 +1,98 @@
+"""What may be asked for, and the stages that answer it. All that the API knows of the workers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aparella.db.jobs import NewStage
+
+QUEUES = ("import", "embed", "match")
+"""Each kind of work has its queue, so that workers can be set aside for it."""
+
+TASK = "aparella.chunk"
+"""The one Celery task; its message is a chunk's id and nothing else."""
+
+MAX_K = 1_000
+"""Candidates a source record may have; also the largest `hnsw.ef_search` of pgvector."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/@?#%]+$")]
+"""A collection's name stands in URLs and on command lines."""
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class MatchRequest(_Request):
+    """Rank the records of `target` for each record of `source`."""
+
+    kind: Literal["match"]
+    source: Name
+    target: Name
+    model: str | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
+
+
+class EmbedRequest(_Request):
+    """Encode the records of a collection that have no vector for their text yet."""
+
+    kind: Literal["embed"]
+    collection: Name
+    model: str | None = None
+
+
+class IndexRequest(_Request):
+    """Build (anew) the HNSW index of a collection, encoding first what is missing."""
+
+    kind: Literal["index"]
+    collection: Name
+    model: str | None = None
+
+
+JobRequest = Annotated[MatchRequest | EmbedRequest | IndexRequest, Field(discriminator="kind")]
+
+
+def import_stages(upload_id: int) -> list[NewStage]:
+    """Stages of an import: clean in parallel, then apply all or nothing."""
+    params = {"upload_id": upload_id}
+    return [
+        NewStage("clean", "clean", "import", params),
+        NewStage("apply", "apply", "import", params),
+    ]
+
+
+def embed_stages(model_id: int, collection_id: int) -> list[NewStage]:
+    """Stages of an embed job."""
+    return [_embed("embed", model_id, collection_id)]
+
+
+def index_stages(model_id: int, collection_id: int) -> list[NewStage]:
+    """Stages of an index job: the index is wanted, whatever the catalogue's size."""
+    params = {"model_id": model_id, "collection_id": collection_id, "always": True}
+    return [
+        _embed("embed", model_id, collection_id),
+        NewStage("index", "index", "match", params),
+    ]
+
+
+def match_stages(model_id: int, source_id: int, target_id: int, k: int) -> list[NewStage]:
+    """Stages of a match job; a collection matched with itself is embedded once."""
+    params: dict[str, Any] = {
+        "model_id": model_id,
+        "source_id": source_id,
+        "collection_id": target_id,
+        "k": k,
+        "always": False,
+    }
+    stages = [_embed("embed source", model_id, source_id)]
+    if target_id != source_id:
+        stages.append(_embed("embed target", model_id, target_id))
+    return [
+        *stages,
+        NewStage("index", "index", "match", params),
+        NewStage("match", "match", "match", params),
+    ]
+
+
+def _embed(name: str, model_id: int, collection_id: int) -> NewStage:
+    return NewStage(name, "embed", "embed", {"model_id": model_id, "collection_id": collection_id})

@@ -1,0 +1,146 @@
+"""The job engine's transactions: claim, commit, settle, fan-in, cancel.
+
+PostgreSQL owns all state; what happens is decided in `decisions`, carried out here. Each function
+is one transaction or takes part in its caller's, and each may be repeated: the second time it
+finds nothing left to do.
+"""
+
+import logging
+
+import sqlalchemy as sa
+
+from aparella.db import chunks, faults, jobs, stages
+from aparella.db.engine import transaction
+from aparella.settings import Settings
+from aparella.workers import decisions
+from aparella.workers.context import Write
+from aparella.workers.decisions import Cause
+from aparella.workers.stages import HANDLERS
+
+log = logging.getLogger(__name__)
+
+
+def claim(
+    db: sa.Engine, settings: Settings, chunk_id: int, *, worker: str
+) -> chunks.Claimed | None:
+    """Lease a chunk; None when somebody else has it, it is done, or it must wait.
+
+    A chunk whose lease has expired is settled first, as the reconciler would.
+    """
+    with transaction(db) as connection:
+        found = chunks.lock_for_claim(connection, chunk_id)
+        if found is None:
+            return None
+        state, token = found
+        if state == "leased":
+            settle(connection, chunk_id, token, Cause.LOST, "the worker's lease expired")
+            return None
+        chunks.notify(connection)
+        return chunks.lease(connection, chunk_id, worker=worker, seconds=settings.lease_seconds)
+
+
+def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> None:
+    """Write a chunk's results and mark it done, in one transaction, if the lease is still ours.
+
+    Raises:
+        LeaseLostError: it is not: nothing was written.
+    """
+    with transaction(db) as connection:
+        if not chunks.fence(connection, chunk):
+            return
+        outcome = write(connection)
+        chunks.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
+        if outcome.fatal is not None:
+            fail_job(connection, chunk.job_id, outcome.fatal)
+        chunks.notify(connection)
+
+
+def settle(
+    connection: sa.Connection, chunk_id: int, lease_token: int, cause: Cause, message: str
+) -> None:
+    """Decide about a chunk whose attempt failed, and carry the decision out."""
+    failed = chunks.lock_failed(connection, chunk_id, lease_token)
+    if failed is None:
+        return
+    if jobs.state(connection, failed.job_id) not in ("queued", "running"):
+        cause = Cause.CANCELLED
+    decision = decisions.after_failure(cause, attempt=failed.attempt, size=len(failed.items))
+    log.warning(
+        "chunk %d, attempt %d: %s (%s): %s",
+        chunk_id,
+        failed.attempt,
+        type(decision).__name__.lower(),
+        cause.value,
+        message,
+    )
+    code = cause.value
+    match decision:
+        case decisions.Retry(delay, counted):
+            chunks.retry(
+                connection, chunk_id, delay=delay, code=code, error=message, counted=counted
+            )
+        case decisions.Split():
+            chunks.split(connection, chunk_id, decisions.halves(failed.items))
+        case decisions.Drop():
+            chunks.end(connection, chunk_id, "cancelled", code=code, error=message)
+        case decisions.FailJob():
+            chunks.end(connection, chunk_id, "dead", code=code, error=message)
+            fail_job(connection, failed.job_id, message)
+        case decisions.Bury():
+            if cause is Cause.LOST:
+                message = f"its worker vanished or hung on every one of {failed.attempt} attempts"
+            chunks.end(connection, chunk_id, "dead", code=code, error=message)
+            HANDLERS[failed.handler].bury(connection, failed, code, message)
+    chunks.notify(connection)
+
+
+def fail_job(connection: sa.Connection, job_id: int, message: str) -> None:
+    """End a job as failed; chunks in other workers' hands are dropped as those notice."""
+    jobs.end(connection, job_id, "failed", message)
+    jobs.cancel_ready_chunks(connection, job_id)
+    jobs.cancel_stages(connection, job_id, "failed")
+
+
+def advance(db: sa.Engine, stage_id: int, *, after_failure: bool = False) -> None:
+    """Fan in: when no chunk of a stage is open, end it and start the next one, or end the job.
+
+    After a failure it looks too whether the stage has become hopeless while chunks are open.
+
+    A transaction of its own, after the commit of the chunk: of two workers that commit a stage's
+    last two chunks at once, at least the later one sees that none is open. The stage's row lock
+    and state make it happen once.
+    """
+    with transaction(db) as connection:
+        if not after_failure and stages.has_open_chunks(connection, stage_id):
+            return
+        tally = stages.tally(connection, stage_id)
+        end = decisions.stage_end(
+            open_chunks=tally.open,
+            dead_whole=tally.dead_whole,
+            done=tally.done,
+            failed=tally.failed,
+        )
+        if end is None:
+            return
+        stage = stages.lock_running(connection, stage_id)
+        if stage is None:
+            return
+        if end is decisions.StageEnd.FAILED:
+            reason = stages.first_error(connection, stage_id) or "too many of its records failed"
+            fail_job(connection, stage.job_id, f"The stage '{stage.name}' failed: {reason}")
+            return
+        stages.end(connection, stage_id, "done")
+        if not stages.start_next(connection, stage.job_id):
+            errors = faults.count(connection, stage.job_id)
+            jobs.end(connection, stage.job_id, decisions.job_end(errors=errors))
+        chunks.notify(connection)
+
+
+def carry_out_cancels(db: sa.Engine) -> None:
+    """End the jobs that are being cancelled and of which no chunk is in a worker's hands."""
+    with transaction(db) as connection:
+        for job_id in jobs.cancelling(connection):
+            jobs.cancel_ready_chunks(connection, job_id)
+            if not jobs.has_leased_chunks(connection, job_id):
+                jobs.cancel_stages(connection, job_id, "cancelled")
+                jobs.end(connection, job_id, "cancelled")

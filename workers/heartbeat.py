@@ -1,0 +1,103 @@
+"""The heartbeat of a leased chunk: keeps the lease, notices its loss, and the job's end.
+
+It beats in a thread of its own on a connection of its own. A hung C call would not stop it, so it
+watches the work's progress too: when that stands still for too long it ends the whole process,
+whose chunk then goes to another worker.
+"""
+
+import logging
+import os
+import signal
+import threading
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+
+from aparella.db import chunks
+from aparella.db.engine import transaction
+from aparella.errors import AparellaError, CancelledError, LeaseLostError, TransientError
+from aparella.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class DrainedError(TransientError):
+    """This worker is being stopped: the chunk goes back as it was."""
+
+    code = "drained"
+
+
+draining = threading.Event()
+"""Set when this process is to hand back what it has in hand."""
+
+
+class Heartbeat:
+    """Keeps a chunk's lease for as long as the block lasts.
+
+    `tick` is what the work calls as a sign of life; it raises when the work is to stop.
+    """
+
+    def __init__(self, db: sa.Engine, settings: Settings, chunk: chunks.Claimed) -> None:
+        self._db = db
+        self._settings = settings
+        self._chunk = chunk
+        self._stop = threading.Event()
+        self._verdict: type[AparellaError] | None = None
+        self._progress = monotonic()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        # A beat that waits for a dead server must not hold up the worker: the thread is a daemon.
+        self._thread.join(timeout=1.0)
+
+    def tick(self, _done: int = 0) -> None:
+        """Note progress.
+
+        Raises:
+            LeaseLostError: another worker has the chunk.
+            CancelledError: the job is being cancelled, or has ended.
+            DrainedError: this worker is being stopped.
+        """
+        self._progress = monotonic()
+        if self._verdict is not None:
+            raise self._verdict(f"chunk {self._chunk.id}")
+        if draining.is_set():
+            raise DrainedError("the worker is being stopped")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._settings.heartbeat_seconds):
+            idle = monotonic() - self._progress
+            if idle > self._settings.progress_seconds:
+                log.critical(
+                    "chunk %d: no progress for %.0f s: this process is hung and ends itself",
+                    self._chunk.id,
+                    idle,
+                )
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                with transaction(self._db) as connection:
+                    state = chunks.heartbeat(
+                        connection,
+                        self._chunk,
+                        lease_seconds=self._settings.lease_seconds,
+                        idle_seconds=idle,
+                    )
+            except AparellaError as error:
+                log.warning("chunk %d: heartbeat failed: %s", self._chunk.id, error)
+                continue
+            if state is None:
+                self._verdict = LeaseLostError
+            elif state not in ("queued", "running"):
+                self._verdict = CancelledError

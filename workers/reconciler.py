@@ -1,0 +1,168 @@
+"""The command `python -m aparella.workers.reconciler`: sees to it that every job ends.
+
+It sends hints for ready chunks, settles expired leases, finishes stages whose fan-in was missed,
+and carries out cancels. Several may run: an advisory lock lets one at a time do a pass. Workers
+and the API wake it through NOTIFY; without that it looks every few seconds.
+"""
+
+import argparse
+import logging
+import select
+import signal
+import sys
+from time import monotonic, sleep
+from types import FrameType
+from typing import Any
+
+import sqlalchemy as sa
+
+from aparella.db import chunks, stages
+from aparella.db.engine import create, transaction
+from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
+from aparella.settings import Settings, load
+from aparella.workers import engine
+from aparella.workers.app import make_app
+from aparella.workers.broker import Broker
+from aparella.workers.decisions import Cause
+
+log = logging.getLogger(__name__)
+
+SPARE = 4
+"""Messages that may wait in a queue beyond one for each busy process. Few, so that a small job's
+chunk is never far from the front; more are sent the moment a worker takes one."""
+PATIENCE = 5.0
+"""Seconds after which a message that left the queue without a claim counts as lost."""
+
+
+class Reconciler:
+    """The reconciler's passes; each may be repeated at any time, by anyone."""
+
+    def __init__(self, db: sa.Engine, settings: Settings, broker: Broker) -> None:
+        self._db = db
+        self._settings = settings
+        self._broker = broker
+
+    def reconcile(self) -> None:
+        """Settle what others left behind."""
+        with transaction(self._db) as connection:
+            if not _is_first(connection):
+                return
+            for chunk_id, token, hung in chunks.expired(
+                connection, progress_seconds=self._settings.progress_seconds * 1.25
+            ):
+                why = "the worker made no progress" if hung else "the worker's lease expired"
+                engine.settle(connection, chunk_id, token, Cause.LOST, why)
+        with transaction(self._db) as connection:
+            running = stages.running(connection)
+        for stage_id in running:
+            engine.advance(self._db, stage_id, after_failure=True)
+        engine.carry_out_cancels(self._db)
+
+    def dispatch(self) -> None:
+        """Top the queues up.
+
+        Redis's own count of waiting messages is the truth: a queue that was lost is empty and is
+        filled again, and a slow one is not filled twice.
+
+        Raises:
+            ServiceUnavailableError: Redis or PostgreSQL does not answer.
+        """
+        hints: list[tuple[str, int]] = []
+        with transaction(self._db) as connection:
+            if not _is_first(connection):
+                return
+            for queue, leased in chunks.leased_by_queue(connection).items():
+                room = leased + SPARE - self._broker.length(queue)
+                if room > 0:
+                    ids = chunks.sendable(connection, queue, room=room, patience_seconds=PATIENCE)
+                    chunks.mark_sent(connection, ids)
+                    hints += ((queue, chunk_id) for chunk_id in ids)
+        # After the commit: a worker that is quicker than it would find the rows locked.
+        for queue, chunk_id in hints:
+            self._broker.send(queue, chunk_id)
+
+
+def _is_first(connection: sa.Connection) -> bool:
+    lock = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('aparella reconciler'))")
+    return bool(connection.execute(lock).scalar_one())
+
+
+class Bell:
+    """Waits for `NOTIFY aparella_work`, or for the time to look anyway."""
+
+    def __init__(self, db: sa.Engine) -> None:
+        self._db = db
+        self._connection: sa.Connection | None = None
+        self._driver: Any = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next notification, at the latest after so many seconds."""
+        try:
+            if self._driver is None:
+                self._listen()
+            if select.select([self._driver], [], [], seconds)[0]:
+                self._driver.poll()
+                self._driver.notifies.clear()
+        except (sa.exc.DBAPIError, self._db.dialect.loaded_dbapi.Error, OSError) as error:
+            log.warning("listening for work failed: %s", str(error).split("\n")[0])
+            self._connection = self._driver = None
+            sleep(min(seconds, 1.0))
+
+    def _listen(self) -> None:
+        connection = self._db.connect()
+        self._driver = connection.connection.driver_connection
+        # It stays open and belongs to nobody else: out of the pool with it.
+        connection.detach()
+        self._connection = connection
+        self._driver.autocommit = True
+        self._driver.cursor().execute("LISTEN aparella_work")
+
+
+def run(settings: Settings) -> None:
+    """Reconcile until SIGTERM or SIGINT."""
+    db = create(settings, name="reconciler")
+    broker = Broker(settings, make_app(settings))
+    reconciler, bell = Reconciler(db, settings, broker), Bell(db)
+    stopped = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    checked, due = False, 0.0
+    while not stopped:
+        try:
+            if not checked:
+                broker.check()
+                checked = True
+            if monotonic() >= due:
+                reconciler.reconcile()
+                due = monotonic() + settings.reconcile_seconds
+            reconciler.dispatch()
+        except ServiceUnavailableError as error:
+            checked = False  # a Redis that comes back may be another one
+            log.warning("%s", error)
+            sleep(min(settings.reconcile_seconds, 1.0))
+        except TransientError as error:
+            log.warning("%s", error)
+        bell.wait(min(settings.reconcile_seconds, 1.0))
+    db.dispose()
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aparella.workers.reconciler", description=__doc__
+    )
+    parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        run(load())
+    except AparellaError as error:
+        sys.exit(f"aparella: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a worker does with one message: claim the chunk, do it, commit it, fan in."""
+
+import logging
+from collections.abc import Callable
+from time import monotonic, sleep
+
+import sqlalchemy as sa
+
+from aparella.db import stages
+from aparella.db.chunks import Claimed
+from aparella.db.engine import transaction
+from aparella.errors import AparellaError, LeaseLostError, TransientError
+from aparella.workers import decisions, engine
+from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.decisions import Cause
+from aparella.workers.heartbeat import DrainedError, Heartbeat
+from aparella.workers.stages import HANDLERS
+
+log = logging.getLogger(__name__)
+
+_AGAIN = 0.5
+"""Seconds between two tries to reach a database that went away while a chunk was in hand."""
+
+
+def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
+    """Do one chunk, if it is to be had; whatever happens, the database knows what comes next.
+
+    Raises:
+        TransientError: the database is out of reach; the lease and the reconciler see to the rest.
+    """
+    chunk = engine.claim(context.db, context.settings, chunk_id, worker=worker)
+    if chunk is None:
+        return
+    failed = False
+    with Heartbeat(context.db, context.settings, chunk) as heart:
+        try:
+            write = _work(context, chunk, heart.tick)
+            _persist(context, lambda: engine.commit(context.db, chunk, write))
+        except LeaseLostError:
+            log.warning("chunk %d: the lease was lost; nothing of this attempt is kept", chunk_id)
+            return
+        except Exception as error:
+            # Whatever a record causes is settled here, not lost.
+            failed = True
+            _settle(context, chunk, error)
+    engine.advance(context.db, chunk.stage_id, after_failure=failed)
+
+
+def _work(context: Context, chunk: Claimed, tick: Tick) -> Write:
+    handler = HANDLERS[chunk.handler]
+    if chunk.kind == "work":
+        return handler.work(context, chunk, tick)
+
+    def plan(connection: sa.Connection) -> Outcome:
+        skipped = handler.plan(connection, context, chunk)
+        stages.add_skipped(connection, chunk.stage_id, skipped)
+        return Outcome(size=0)
+
+    return plan
+
+
+def _settle(context: Context, chunk: Claimed, error: Exception) -> None:
+    drained = isinstance(error, DrainedError)
+    cause = Cause.DRAINED if drained else decisions.cause_of(error)
+    message = str(error)
+    if not isinstance(error, AparellaError):
+        log.error("chunk %d: unexpected error", chunk.id, exc_info=error)
+        message = f"{type(error).__name__}: {error}"
+
+    def settle() -> None:
+        with transaction(context.db) as connection:
+            engine.settle(connection, chunk.id, chunk.lease_token, cause, message)
+
+    _persist(context, settle)
+
+
+def _persist(context: Context, write: Callable[[], None]) -> None:
+    """Carry work that is done over a short absence of the database, as long as the lease lasts."""
+    until = monotonic() + context.settings.lease_seconds
+    while True:
+        try:
+            write()
+        except TransientError as error:
+            if monotonic() > until:
+                raise
+            log.warning("the database is away, trying again: %s", error)
+            sleep(_AGAIN)
+        else:
+            return

@@ -1,0 +1,62 @@
+"""The stage that turns a cleaned upload into records: one transaction, all or nothing."""
+
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from aparella.db import chunks, imports, jobs
+from aparella.db.chunks import Claimed, Failed
+from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.text import CLEANER_VERSION
+
+
+def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
+    """One chunk: an import must not be seen half done."""
+    upload = imports.find_upload(connection, chunk.params["upload_id"])
+    chunks.add(
+        connection,
+        job_id=chunk.job_id,
+        stage_id=chunk.stage_id,
+        kind="work",
+        items=[],
+        size=upload.rows,
+    )
+    return 0
+
+
+def work(_context: Context, chunk: Claimed, _tick: Tick) -> Write:
+    """Apply the upload: all of it is SQL, in the commit's transaction."""
+
+    def write(connection: sa.Connection) -> Outcome:
+        upload = imports.find_upload(connection, chunk.params["upload_id"])
+        counts = imports.check(
+            connection,
+            upload,
+            job_id=chunk.job_id,
+            stage_id=chunk.stage_id,
+            cleaner_version=CLEANER_VERSION,
+        )
+        summary = {"file": upload.filename, **asdict(counts)}
+        fatal = None
+        if upload.strict and counts.refused:
+            fatal = (
+                f"{counts.refused:,} of {counts.rows:,} rows of {upload.filename} are refused, and "
+                "the import is strict: nothing was changed. Mend them, or leave out --strict."
+            )
+        elif counts.refused == counts.rows:
+            fatal = (
+                f"All {counts.rows:,} rows of {upload.filename} are refused: nothing was changed."
+            )
+        if fatal is None:
+            summary["removed"] = imports.apply(connection, upload, cleaner_version=CLEANER_VERSION)
+        else:
+            summary |= {"new": 0, "changed": 0, "unchanged": 0}
+        imports.discard(connection, upload.id)
+        jobs.add_summary(connection, chunk.job_id, summary)
+        return Outcome(size=chunk.size, fatal=fatal)
+
+    return write
+
+
+def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) -> None:
+    """The job fails as a whole; its error says why."""

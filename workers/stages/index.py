@@ -1,0 +1,121 @@
+"""The stage that prepares the search: chooses exact or HNSW, builds the index, measures recall."""
+
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from aparella.db import chunks, index, jobs, records, stages, vectors
+from aparella.db.chunks import Claimed, Failed
+from aparella.db.engine import transaction
+from aparella.db.tables import DIMENSIONS
+from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.matching import Catalogue, choose_search, recall, top_k
+from aparella.workers.ranking import merge
+
+_SAMPLE = 200
+"""Source records on which the recall is measured: a standard error of at most 0.004 at 0.99 with
+k = 10."""
+_MIB = 1 << 20
+
+
+def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
+    """One chunk: there is one index."""
+    chunks.add(
+        connection,
+        job_id=chunk.job_id,
+        stage_id=chunk.stage_id,
+        kind="work",
+        items=[],
+        size=1,
+    )
+    return 0
+
+
+def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
+    """Choose the search for this catalogue, build its index if need be, and measure its recall."""
+    model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
+    source_id = chunk.params.get("source_id", collection_id)
+    with transaction(context.db) as connection:
+        index.analyze(connection, model_id, collection_id)
+        rows = vectors.count(connection, model_id, collection_id)
+        texts = vectors.count_texts(connection, model_id, collection_id)
+        edition = records.edition(connection, collection_id)
+        sources = records.count(connection, source_id)
+        existing = index.built(connection, model_id, collection_id)
+    memory = context.settings.match_memory_mb * _MIB
+    search = choose_search(texts, DIMENSIONS, memory, sources, indexed=existing is not None)
+    chosen, reason = search.search, search.reason
+    if chunk.params["always"]:
+        chosen, reason = "hnsw", "an index was asked for"
+    figures: dict[str, Any] = {
+        "search": chosen,
+        "reason": reason,
+        "catalogue_rows": rows,
+        "distinct_texts": texts,
+        "matrix_mb": round(search.matrix_bytes / _MIB, 1),
+    }
+    if chosen == "hnsw":
+        if chunk.params["always"] or existing is None:
+            with transaction(context.db) as connection:
+                existing = index.build(
+                    connection,
+                    model_id,
+                    collection_id,
+                    memory_mb=context.settings.index_memory_mb,
+                )
+        figures |= {"index_mb": round(existing.bytes / _MIB, 1), "index_s": existing.seconds}
+    figures |= _measure(context, chunk, chosen, [edition, rows], tick)
+
+    def write(connection: sa.Connection) -> Outcome:
+        jobs.add_summary(connection, chunk.job_id, {"plan": figures})
+        stages.add_params(
+            connection,
+            chunk.job_id,
+            "match",
+            {"search": chosen, "stamp": [edition, rows]},
+        )
+        return Outcome(size=chunk.size)
+
+    return write
+
+
+def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) -> None:
+    """The job fails as a whole; its error says why."""
+
+
+def _measure(
+    context: Context, chunk: Claimed, chosen: str, stamp: list[int], tick: Tick
+) -> dict[str, Any]:
+    """Recall of the chosen search against the exact one, on a sample of the source records."""
+    model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
+    source_id, k = chunk.params.get("source_id", collection_id), chunk.params.get("k", 10)
+    with transaction(context.db) as connection:
+        sample = vectors.sample(connection, model_id, source_id, _SAMPLE)
+    if not len(sample.ids):
+        return {}
+    exact_ids = np.full((len(sample.ids), k), -1, dtype=np.int64)
+    exact_scores = np.full((len(sample.ids), k), np.nan, dtype=np.float32)
+
+    def add_block(block: vectors.Block) -> None:
+        nonlocal exact_ids, exact_scores
+        part = Catalogue.build(block.ids, block.hashes.tolist(), block.vectors)
+        found = top_k(part, sample.vectors, k, exclude=sample.ids)
+        exact_ids, exact_scores = merge((exact_ids, exact_scores), found, k)
+        tick(0)
+
+    with transaction(context.db) as connection:
+        vectors.each_block(connection, model_id, collection_id, add_block)
+        if chosen == "hnsw":
+            found = index.nearest(
+                connection, model_id, collection_id, [int(i) for i in sample.ids], k
+            )
+    if chosen == "exact":
+        catalogue = context.catalogue(model_id, collection_id, stamp)
+        ids, scores = top_k(catalogue, sample.vectors, k, exclude=sample.ids)
+    else:
+        ids, scores = index.as_arrays(found, sample.ids, k)
+    return {
+        "recall": round(float(recall(exact_ids, ids, exact_scores, scores)), 6),
+        "recall_sample": len(sample.ids),
+    }
