@@ -46,9 +46,7 @@ class BearerAuth:
             if hmac.compare_digest(given, self._token):
                 return None
             detail = "The token is not this server's. Send the one that it was started with."
-        return Problem(
-            401, detail, code="unauthorized", headers={"WWW-Authenticate": "Bearer"}
-        )
+        return Problem(401, detail, code="unauthorized", headers={"WWW-Authenticate": "Bearer"})
 
 
 def token(settings: Settings) -> str | None:

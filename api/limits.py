@@ -30,11 +30,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        upload = _UPLOAD.fullmatch(scope["path"])
-        limit = self._largest_file if upload else LARGEST_DOCUMENT
+        if _UPLOAD.fullmatch(scope["path"]):
+            limit, advice = self._largest_file, "Split the file and upload its parts in merge mode."
+        else:
+            limit, advice = LARGEST_DOCUMENT, "Leave out of it what is not part of the request."
         announced = Headers(scope=scope).get("Content-Length", "")
         if announced.isdecimal() and int(announced) > limit:
-            await problems.too_large(limit).response()(scope, receive, send)
+            await problems.too_large(limit, advice).response()(scope, receive, send)
             return
         received = 0
 
@@ -43,7 +45,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise problems.too_large(limit)
+                raise problems.too_large(limit, advice)
             return message
 
         await self._app(scope, count, send)

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -68,7 +68,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 log = logging.getLogger(__name__)
 
 
-class Problem(HTTPException):  # noqa: N818  (RFC 9457 calls it so)
+class Problem(HTTPException):
     """An answer that is a problem document.
 
     It is an `HTTPException` because FastAPI takes any other error while it reads a body for a
@@ -110,9 +110,7 @@ class Problem(HTTPException):  # noqa: N818  (RFC 9457 calls it so)
         }
         if self.instance is not None:
             document["instance"] = self.instance
-        return JSONResponse(
-            document, self.status_code, headers=self.headers, media_type=MEDIA_TYPE
-        )
+        return JSONResponse(document, self.status_code, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def of(error: AparellaError, *, field: str | None = None) -> Problem | None:
@@ -137,21 +135,16 @@ def of(error: AparellaError, *, field: str | None = None) -> Problem | None:
     return Problem(status, str(error), code=error.code, errors=errors)
 
 
-def too_large(limit: int) -> Problem:
-    """The problem of a body of over `limit` bytes."""
-    return Problem(
-        413,
-        f"The request's body is over {limit:,} bytes, the most that is taken here. A file may be "
-        "split and uploaded in parts with mode=merge.",
-        code="too_large",
-    )
+def too_large(limit: int, advice: str) -> Problem:
+    """The problem of a body of over `limit` bytes; `advice` is what to do about it."""
+    detail = f"The request's body is over {limit:,} bytes, the most that is taken here. {advice}"
+    return Problem(413, detail, code="too_large")
 
 
 def install(app: FastAPI) -> None:
     """Make every error that reaches `app` a problem document."""
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(AparellaError, _on_own_error)
+    for kind in (HTTPException, RequestValidationError, AparellaError):
+        app.add_exception_handler(kind, _answer)
 
 
 class LastResort:
@@ -199,7 +192,8 @@ def _unavailable(error: TransientError) -> Problem:
     # The driver's words name hosts and ports: they are for the log.
     log.warning("%s", error)
     if isinstance(error, ResourceExhaustedError):
-        seconds, detail = REPAIR_SECONDS, (
+        seconds = REPAIR_SECONDS
+        detail = (
             "The server has no room left (disk, memory or connections). Try again once its "
             "operator has made some."
         )
@@ -209,31 +203,35 @@ def _unavailable(error: TransientError) -> Problem:
     return Problem(503, detail, code=error.code, headers={"Retry-After": str(seconds)})
 
 
-async def _on_own_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AparellaError)
-    problem = of(error) or _unexpected(error, request.scope)
+async def _answer(request: Request, error: Exception) -> Response:
+    match error:
+        case Problem():
+            problem = error
+        case AparellaError():
+            problem = of(error) or _unexpected(error, request.scope)
+        case RequestValidationError():
+            errors = field_errors(error.errors())
+            detail = " ".join(entry.message for entry in errors)
+            problem = Problem(422, detail, code="invalid", errors=errors)
+        case HTTPException():
+            problem = _of_http(request, error)
+        case _:
+            problem = _unexpected(error, request.scope)
     return problem.response()
 
 
-async def _on_validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    errors = field_errors(error.errors())
-    detail = " ".join(entry.message for entry in errors)
-    return Problem(422, detail, code="invalid", errors=errors).response()
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if isinstance(error, Problem):
-        return error.response()
+def _of_http(request: Request, error: HTTPException) -> Problem:
     what, headers = f"{request.method} {request.url.path}", error.headers or {}
     match error.status_code:
+        case 400:
+            code = "invalid"
+            detail = "The body cannot be read as JSON in UTF-8. Send one JSON object."
         case 404:
             code = "not_found"
             detail = f"There is nothing at {request.url.path}. /docs shows what there is."
         case 405:
             code = "method_not_allowed"
-            detail = f"{what} is not possible here; {headers.get('Allow', 'another method')} is."
+            detail = f"{what} is not possible. /docs shows what there is."
         case _:
             code, detail = "http", f"{what}: {error.detail}"
-    return Problem(error.status_code, detail, code=code, headers=headers).response()
+    return Problem(error.status_code, detail, code=code, headers=headers)

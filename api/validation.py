@@ -1,6 +1,7 @@
 """What pydantic says of a wrong request, put into sentences that name the field."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,12 @@ LARGEST_ID = 2**63 - 1
 """Ids are 64-bit integers in the database."""
 
 _NAME = "a name of 1 to 200 characters without spaces and without / @ ? # %"
-_ID = "a whole number from 1"
 _WANTED = {
     "k": f"a whole number from 1 to {MAX_K:,}",
     "limit": f"a whole number from 1 to {LARGEST_PAGE:,}",
     "before": "the `next` of the page before",
     "after": "the `next` of the page before",
-    "job_id": _ID,
+    "job_id": "the number of a job, such as 7",
     "strict": "true or false",
     "name": _NAME,
     "source": _NAME,
@@ -37,6 +37,7 @@ _PLACES = {
     "header": "a header",
     "body": "a field of the JSON body",
 }
+_EXAMPLE = '{"kind": "match", "source": "buyers", "target": "catalogue"}'
 _LONGEST_VALUE = 60
 
 
@@ -54,17 +55,15 @@ def field_errors(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     Args:
         errors: `type`, `loc`, `input` and `ctx`, as `ValidationError.errors()` gives them.
     """
-    return [FieldError(field, _sentence(field, error)) for field, error in _located(errors)]
+    located = ((_field(error), error) for error in errors)
+    return [FieldError(field, _sentence(field, error)) for field, error in located]
 
 
-def _located(errors: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for error in errors:
-        yield _field(error["loc"]), error
-
-
-def _field(location: Sequence[str | int]) -> str:
-    """The field's path. A body is a union by `kind`, so the kind stands before its field."""
-    place, *path = location
+def _field(error: Mapping[str, Any]) -> str:
+    """The field's path. A body is a union by its kind, so the kind stands before its field."""
+    place, *path = error["loc"]
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return str(error["ctx"]["discriminator"]).strip("'")
     if place == "body" and len(path) > 1:
         path = path[1:]
     if place == "header":
@@ -86,9 +85,9 @@ def _sentence(field: str, error: Mapping[str, Any]) -> str:
         case "json_invalid":
             return f"The body is not JSON ({context['error']} at character {error['loc'][-1]})."
         case "union_tag_not_found":
-            return f"kind is missing: say {context['discriminator']} = match, embed or index."
+            return f"{field} is missing: give it as {place}, such as in {_EXAMPLE}."
         case "union_tag_invalid":
-            return f"kind is {_shown(context['tag'])}: give {context['expected_tags']}."
+            return f"{field} is {_shown(context['tag'])}: give one of {context['expected_tags']}."
         case "literal_error" | "enum":
             return f"{field} is {_shown(error['input'])}: give {context['expected']}."
         case _ if field == "body":
@@ -101,9 +100,7 @@ def _sentence(field: str, error: Mapping[str, Any]) -> str:
             return f"{field} is {_shown(error['input'])}: give {wanted}."
 
 
-_EXAMPLE = '{"kind": "match", "source": "buyers", "target": "catalogue"}'
-
-
 def _shown(value: object) -> str:
-    text = repr(value)
+    # As it stands in JSON: repr would say None and True.
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"

@@ -19,7 +19,7 @@ from bench._pairs import Figure, compare
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hospital"
 TEXTS = 1_500
 PROCESSES = 2
-CHUNK = 250
+CHUNK = 375
 """Texts that a worker takes at a time. A job's chunks hold more, but there are also many more of
 them: larger ones here would measure how long one process waits for the other's last."""
 

@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(job_commands.app, name="job")
-for local in (stack.up, stack.down, stack.status):
+for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 
 ModelName = Annotated[
@@ -55,7 +55,13 @@ def root(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", envvar=datafolder.VARIABLE, metavar="DIR", help=DATA_HELP),
+        typer.Option(
+            "--data",
+            envvar=datafolder.VARIABLE,
+            metavar="DIR",
+            readable=False,  # what is wrong with a folder is said by who opens it, in full
+            help=DATA_HELP,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     _version: Annotated[

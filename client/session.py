@@ -23,7 +23,7 @@ JSON_HELP = "Print JSON, one object a line, on standard output; the rest on stan
 Url = Annotated[str | None, typer.Option("--url", help=URL_HELP, rich_help_panel=PANEL)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help=DATA_HELP, rich_help_panel=PANEL),
+    typer.Option("--data", metavar="DIR", readable=False, help=DATA_HELP, rich_help_panel=PANEL),
 ]
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=PANEL)]
 

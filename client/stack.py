@@ -1,7 +1,7 @@
 """The commands of the local stack, and how the rest of the client finds it.
 
-The only module of the client that reaches for the server's code, and only inside `up`, `down`
-and `status`: the client alone installs and starts without it.
+The only module of the client that reaches for the server's code, and only inside its commands: the
+client alone installs and starts without it.
 """
 
 import contextlib
@@ -108,6 +108,20 @@ def status(
             output.console().print(output.table(columns, rows, "pid restarts"))
     if not found.running:
         raise typer.Exit(1)
+
+
+def demo(
+    sample: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the sample.")] = Path(
+        "examples/hospital"
+    ),
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="Where the matches go.")] = Path(
+        "demo-matches.csv"
+    ),
+) -> None:
+    """Match the sample list with the sample catalogue on a stack of its own, and explain it."""
+    with _installed():
+        from aparella.deploy import demo as walk
+    walk.run(sample, out)
 
 
 def say(line: str) -> None:

@@ -119,6 +119,17 @@ def find_upload(connection: sa.Connection, upload_id: int) -> Upload:
     return Upload(**row._mapping)
 
 
+def open_job(connection: sa.Connection, collection: str) -> int | None:
+    """The id of the newest import into that collection that has not ended; None: there is none."""
+    return connection.execute(
+        sa.text(
+            "SELECT max(id) FROM job WHERE state IN ('queued', 'running', 'cancelling') "
+            "AND kind = 'import' AND params ->> 'collection' = :name"
+        ),
+        {"name": collection},
+    ).scalar()
+
+
 def plan(
     connection: sa.Connection, upload_id: int, *, job_id: int, stage_id: int, size: int
 ) -> None:

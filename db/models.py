@@ -53,7 +53,7 @@ def find_model(connection: sa.Connection, reference: str | None) -> Model:
         if row is None:
             raise NotFoundError("No model is promoted: name one with --model NAME@VERSION.")
         return Model(**row._mapping)
-    parsed = re.fullmatch(r"([^@\s]+)(?:@(\d{1,9}))?", reference)
+    parsed = re.fullmatch(r"([^@\s\x00]+)(?:@(\d{1,9}))?", reference)
     if parsed is None:
         raise InputError(
             f"'{reference}' is no model: write NAME or NAME@VERSION, such as {BASE_NAME}@1.",

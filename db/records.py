@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+import psycopg2
 import sqlalchemy as sa
 
 from aparella.errors import NotFoundError
 
 # ensure: an upload names its collection; the first one creates it
+# One that is there is not locked: a long upload must not hold up the imports before it.
 _ENSURE = sa.text("""
-    INSERT INTO collection (name) VALUES (:name)
-    ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id
+    WITH known AS (SELECT id FROM collection WHERE name = :name),
+         made AS (INSERT INTO collection (name)
+                  SELECT :name WHERE NOT EXISTS (SELECT FROM known)
+                  ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id)
+    SELECT id FROM known UNION ALL SELECT id FROM made
 """)
 
 _LIST = """
@@ -71,15 +76,32 @@ def find_collection(connection: sa.Connection, name: str) -> Collection:
     """
     row = connection.execute(sa.text(_LIST + " WHERE c.name = :name"), {"name": name}).first()
     if row is None:
-        known = connection.execute(
-            sa.text("SELECT name FROM collection ORDER BY updated_at DESC, name LIMIT 10")
-        ).scalars()
-        names = ", ".join(f"'{n}'" for n in known) or "none yet"
-        raise NotFoundError(
-            f"There is no collection '{name}' (there are: {names}). "
-            f"Import it first: aparella import {name} FILE --key COLUMN --text COLUMN"
-        )
+        raise _unknown(connection, name)
     return Collection(**row._mapping)
+
+
+def collection_id(connection: sa.Connection, name: str) -> int:
+    """The id of the collection of that name, without counting its records.
+
+    Raises:
+        NotFoundError: there is none; says which there are.
+    """
+    query = sa.text("SELECT id FROM collection WHERE name = :name")
+    found = connection.execute(query, {"name": name}).scalar()
+    if found is None:
+        raise _unknown(connection, name)
+    return int(found)
+
+
+def _unknown(connection: sa.Connection, name: str) -> NotFoundError:
+    known = connection.execute(
+        sa.text("SELECT name FROM collection ORDER BY updated_at DESC, name LIMIT 10")
+    ).scalars()
+    names = ", ".join(f"'{n}'" for n in known) or "none yet"
+    return NotFoundError(
+        f"There is no collection '{name}' (there are: {names}). "
+        f"Import it first: aparella import {name} FILE --key COLUMN --text COLUMN"
+    )
 
 
 def list_collections(connection: sa.Connection) -> list[Collection]:
@@ -92,6 +114,14 @@ def count(connection: sa.Connection, collection_id: int) -> int:
     """Records of a collection, those removed left out."""
     query = "SELECT count(*) FROM record WHERE collection_id = :id AND removed_at IS NULL"
     return int(connection.execute(sa.text(query), {"id": collection_id}).scalar_one())
+
+
+def is_empty(connection: sa.Connection, collection_id: int) -> bool:
+    """Whether a collection has no record; quick, however many it has."""
+    query = """
+        SELECT NOT EXISTS (SELECT FROM record WHERE collection_id = :id AND removed_at IS NULL)
+    """
+    return bool(connection.execute(sa.text(query), {"id": collection_id}).scalar_one())
 
 
 def edition(connection: sa.Connection, collection_id: int) -> int:
@@ -114,7 +144,10 @@ def create_upload(
 
 
 def copy_upload_rows(connection: sa.Connection, upload_id: int, rows: Iterable[UploadRow]) -> int:
-    """COPY an upload's rows in, streaming; returns how many there were."""
+    """COPY an upload's rows in, streaming; returns how many there were.
+
+    What `rows` raises comes through as it is.
+    """
     count = 0
 
     def lines() -> Iterator[str]:
@@ -132,12 +165,19 @@ def copy_upload_rows(connection: sa.Connection, upload_id: int, rows: Iterable[U
         yield "".join(block)
 
     driver = cast("Any", connection.connection.driver_connection)
+    source = _Lines(lines())
     with driver.cursor() as cursor:
-        cursor.copy_expert(
-            "COPY upload_row (upload_id, number, key, text, attributes, code, field, message) "
-            "FROM STDIN",
-            _Lines(lines()),
-        )
+        try:
+            cursor.copy_expert(
+                "COPY upload_row (upload_id, number, key, text, attributes, code, field, message) "
+                "FROM STDIN",
+                source,
+            )
+        except psycopg2.Error:
+            # The driver cancels the COPY and keeps of the reader's error nothing but its words.
+            if source.error is not None:
+                raise source.error from None
+            raise
     connection.execute(
         sa.text("UPDATE upload SET rows = :rows WHERE id = :id"), {"rows": count, "id": upload_id}
     )
@@ -150,10 +190,15 @@ class _Lines(io.TextIOBase):
     def __init__(self, blocks: Iterator[str]) -> None:
         self._blocks = blocks
         self._rest = ""
+        self.error: Exception | None = None
 
     def read(self, size: int | None = -1) -> str:
         if not self._rest:
-            self._rest = next(self._blocks, "")
+            try:
+                self._rest = next(self._blocks, "")
+            except Exception as error:
+                self.error = error
+                raise
         cut = len(self._rest) if size is None or size < 0 else size
         part, self._rest = self._rest[:cut], self._rest[cut:]
         return part

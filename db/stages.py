@@ -15,13 +15,15 @@ from aparella.db import chunks
 
 _LOCK = sa.text("""
     SELECT s.id, s.job_id, s.position, s.name, s.handler, s.params
-    FROM stage s WHERE s.id = :id AND s.state = 'running' FOR NO KEY UPDATE
+    FROM stage s JOIN job j ON j.id = s.job_id
+    WHERE s.id = :id AND s.state = 'running' AND j.state IN ('queued', 'running')
+    FOR NO KEY UPDATE OF s
 """)
 _TALLY = sa.text("""
     SELECT count(*) FILTER (WHERE state IN ('ready', 'leased')) AS open,
            count(*) FILTER (WHERE state = 'leased') AS leased,
            count(*) FILTER (WHERE state = 'dead' AND items = '{}') AS dead_whole,
-           coalesce(sum(size) FILTER (WHERE state = 'done'), 0) AS done,
+           coalesce(sum(size) FILTER (WHERE state IN ('done', 'dead')), 0) AS tried,
            coalesce(sum(failed) FILTER (WHERE state = 'done'), 0)
              + coalesce(sum(size) FILTER (WHERE state = 'dead'), 0) AS failed
     FROM chunk WHERE stage_id = :id
@@ -60,12 +62,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a stage's chunks add up to; `done` and `failed` count items, the others chunks."""
+    """What a stage's chunks add up to; `tried` and `failed` count items, the others chunks."""
 
     open: int
     leased: int
     dead_whole: int
-    done: int
+    tried: int
     failed: int
 
 
@@ -94,7 +96,11 @@ def has_open_chunks(connection: sa.Connection, stage_id: int) -> bool:
 
 
 def lock_running(connection: sa.Connection, stage_id: int) -> Stage | None:
-    """Lock a stage if it still runs: the compare half of the fan-in's compare-and-set."""
+    """Lock a stage if it still runs: the compare half of the fan-in's compare-and-set.
+
+    A stage of a job that is being cancelled does not: its ready chunks were cancelled, so that none
+    is open does not mean that all are done.
+    """
     row = connection.execute(_LOCK, {"id": stage_id}).first()
     return None if row is None else Stage(**row._mapping)
 

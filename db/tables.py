@@ -244,7 +244,17 @@ chunk = sa.Table(
     _one_of("kind", "plan", "work"),
     _one_of("state", "ready", "leased", "done", "split", "dead", "cancelled"),
     # Claims and dispatch stay flat in the number of finished chunks: these hold open ones only.
-    sa.Index("ix_chunk_ready", "stage_id", "id", postgresql_where=sa.text("state = 'ready'")),
+    sa.Index(
+        "ix_chunk_unsent",
+        "stage_id",
+        "id",
+        postgresql_where=sa.text("state = 'ready' AND sent_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_chunk_sent",
+        "sent_at",
+        postgresql_where=sa.text("state = 'ready' AND sent_at IS NOT NULL"),
+    ),
     sa.Index("ix_chunk_leased", "lease_until", postgresql_where=sa.text("state = 'leased'")),
     sa.Index(
         "ix_chunk_progress",

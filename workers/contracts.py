@@ -15,7 +15,7 @@ TASK = "aparella.chunk"
 MAX_K = 1_000
 """Candidates a source record may have; also the largest `hnsw.ef_search` of pgvector."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/@?#%]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/@?#%\x00-\x1f\x7f]+$")]
 """A collection's name stands in URLs and on command lines."""
 
 

@@ -9,8 +9,9 @@ from enum import Enum
 
 from aparella.errors import (
     CancelledError,
+    ConfigurationError,
     JobError,
-    PermanentError,
+    NotFoundError,
     TransientError,
 )
 
@@ -82,10 +83,8 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.TRANSIENT
     if isinstance(error, CancelledError):
         return Cause.CANCELLED
-    if isinstance(error, JobError):
+    if isinstance(error, JobError | ConfigurationError | NotFoundError):
         return Cause.JOB
-    if isinstance(error, PermanentError):
-        return Cause.RECORD
     # Memory may be short because of neighbours, not because of the record.
     return Cause.LOST if isinstance(error, MemoryError) else Cause.RECORD
 
@@ -141,23 +140,23 @@ GIVE_UP_AFTER, GIVE_UP_SHARE = 1_000, 0.5
 is wrong with the job and not with its records."""
 
 
-def stage_end(*, open_chunks: int, dead_whole: int, done: int, failed: int) -> StageEnd | None:
+def stage_end(*, open_chunks: int, dead_whole: int, tried: int, failed: int) -> StageEnd | None:
     """Whether a stage is over, and how; None while it goes on.
 
     Args:
         open_chunks: ready or leased.
         dead_whole: dead chunks that are no record's (a plan, an index): nothing can go on without.
-        done: items of done chunks, the failed ones among them.
-        failed: items that have an error of their own, or whose chunk died.
+        tried: items of done and of dead chunks.
+        failed: those of them that have an error of their own, or whose chunk died.
     """
-    if dead_whole or hopeless(done=done, failed=failed):
+    if dead_whole or hopeless(tried=tried, failed=failed):
         return StageEnd.FAILED
     return None if open_chunks else StageEnd.DONE
 
 
-def hopeless(*, done: int, failed: int) -> bool:
+def hopeless(*, tried: int, failed: int) -> bool:
     """Whether so much fails that going on only wastes time."""
-    return failed >= GIVE_UP_AFTER and failed > GIVE_UP_SHARE * max(done, failed)
+    return failed >= GIVE_UP_AFTER and failed > GIVE_UP_SHARE * tried
 
 
 def job_end(*, errors: int) -> str:

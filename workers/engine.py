@@ -117,7 +117,7 @@ def advance(db: sa.Engine, stage_id: int, *, after_failure: bool = False) -> Non
         end = decisions.stage_end(
             open_chunks=tally.open,
             dead_whole=tally.dead_whole,
-            done=tally.done,
+            tried=tally.tried,
             failed=tally.failed,
         )
         if end is None:

@@ -61,8 +61,8 @@ class Reconciler:
     def dispatch(self) -> None:
         """Top the queues up.
 
-        Redis's own count of waiting messages is the truth: a queue that was lost is empty and is
-        filled again, and a slow one is not filled twice.
+        Redis's own count of waiting messages is the truth about them: a queue that was lost is
+        shorter than what was sent, and is filled again.
 
         Raises:
             ServiceUnavailableError: Redis or PostgreSQL does not answer.
@@ -71,15 +71,25 @@ class Reconciler:
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
-            for queue, leased in chunks.leased_by_queue(connection).items():
-                room = leased + SPARE - self._broker.length(queue)
-                if room > 0:
-                    ids = chunks.sendable(connection, queue, room=room, patience_seconds=PATIENCE)
-                    chunks.mark_sent(connection, ids)
-                    hints += ((queue, chunk_id) for chunk_id in ids)
+            for load in chunks.load(connection):
+                ids = self._due(connection, load)
+                chunks.mark_sent(connection, ids)
+                hints += ((load.queue, chunk_id) for chunk_id in ids)
         # After the commit: a worker that is quicker than it would find the rows locked.
         for queue, chunk_id in hints:
             self._broker.send(queue, chunk_id)
+
+    def _due(self, connection: sa.Connection, load: chunks.Load) -> list[int]:
+        """The chunks to send a message for now: new ones as far as there is room, and lost ones.
+
+        Of the messages sent, those that neither wait in Redis nor led to a claim are lost.
+        """
+        ids: list[int] = []
+        if (lost := load.sent - self._broker.length(load.queue)) > 0:
+            ids = chunks.untaken(connection, load.queue, most=lost, patience_seconds=PATIENCE)
+        if (room := load.leased + SPARE - load.sent) > 0:
+            ids += chunks.unsent(connection, load.queue, room=room)
+        return ids
 
 
 def _is_first(connection: sa.Connection) -> bool:

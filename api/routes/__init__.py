@@ -1,1 +1,1 @@
-""""""
+"""The routes, one module per noun."""

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
+PLAIN_WORDS = 3
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
+_FUNCTION_WORDS = {"DE", "DEL", "PER", "A", "AL", "AMB", "I", "O", "LA", "EL", "X"}
 _AREA = re.compile(r"([\d,]+)(CM|MM)?X([\d,]+)(CM|MM|M)")
 _SIZE = re.compile(r"([\d,]+)(ML|MM|CM|CH|F|G|L|KG|H|G/M2)")
 _UNIT_SYNONYMS = {"ML": ("CC",), "CH": ("FR", "F"), "F": ("FR",), "G": (), "H": ("HORES",)}
@@ -29,6 +31,10 @@ class Dice:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
+
+    def seed(self) -> int:
+        """A seed for other dice."""
+        return int(self._random() * 2**32)
 
     def chance(self, probability: float) -> bool:
         """Whether something of that probability happens."""
@@ -123,7 +129,30 @@ class Item:
             return values[variant[source]]
         return self.of[name][variant[name]]
 
-    def identity(self, variant: Mapping[str, int], names: Iterable[str]) -> frozenset[Any]:
+    def plain(self) -> str:
+        """How one asks for it in the catalogue's own words: the first ones and all attributes."""
+        head: list[str] = []
+        for word in self.text.split(",")[0].replace("D'", "").split():
+            if placeholder := PLACEHOLDER.search(word):
+                head.append(placeholder[0])
+            elif word not in _FUNCTION_WORDS and sum("{" not in w for w in head) < PLAIN_WORDS:
+                head.append(unaccented(word))
+        rest = (f"{{{name}}}" for name in PLACEHOLDER.findall(self.text) if name in self.of)
+        return " ".join(dict.fromkeys((*head, *rest))).replace(" NO {", " {")
+
+    def values(self) -> Iterator[tuple[str, Value]]:
+        """Every (attribute, value), those of derived attributes too."""
+        for name, values in self.of.items():
+            yield from ((name, value) for value in values)
+        for name, (_, values) in self.derived.items():
+            yield from ((name, value) for value in values)
+
+    def words(self) -> frozenset[str]:
+        """The stems of all words that buyers use for any of its variants."""
+        spellings = (spelling for _, value in self.values() for spelling in value.spellings())
+        return stems(" ".join((*self.ask, self.plain(), *spellings)))
+
+    def identity(self, variant: Mapping[str, int], names: Iterable[str]) -> frozenset[tuple[str, str]]:
         """What these attributes say about a variant: equal for variants they cannot tell apart."""
         return frozenset((name, self.value(variant, name).official) for name in names)
 
@@ -161,49 +190,17 @@ def elsewhere() -> list[tuple[str, str]]:
     return [(text, unit) for lines in departments.values() for text, unit in lines]
 
 
-def _stems(*texts: str) -> frozenset[str]:
-    """The texts' words, cut as buyers cut them."""
-    words = PLACEHOLDER.sub(" ", " ".join(texts).replace("_", " ")).split()
+def stems(text: str) -> frozenset[str]:
+    """The words of a text, cut as short as buyers cut them."""
+    words = PLACEHOLDER.sub(" ", text.replace("_", " ")).split()
     return frozenset(unaccented(word).rstrip(".")[:5] for word in words)
 
 
-def _overlaps(item: Item) -> Iterator[str]:
-    """Spellings that two values of an item share."""
+def overlaps(item: Item) -> Iterator[str]:
+    """The spellings that two values of an item share: with them a line could mean either."""
     meant: dict[str, str] = {}
-    derived = {name: values for name, (_, values) in item.derived.items()}
-    for name, values in {**item.of, **derived}.items():
-        for value in values:
-            for spelling in {s.replace(" ", "") for s in value.spellings()}:
-                other = meant.setdefault(spelling, f"{name} {value.official}")
-                if other != f"{name} {value.official}":
-                    yield f"{item.subfamily}: {spelling} is {other} and {name} {value.official}"
-
-
-def ambiguities(items: Sequence[Item]) -> Iterator[str]:
-    """What in the vocabulary would let a careful reader take one article for another.
-
-    That is a spelling of two values of one item, and a wording of one item all of whose words
-    some wording of another item may have too.
-    """
-    for item in items:
-        yield from _overlaps(item)
-    forms = {
-        id(item): {
-            name: [_stems(s) for value in values for s in value.spellings()]
-            for name, values in [*item.of.items(), *((n, v) for n, (_, v) in item.derived.items())]
-        }
-        for item in items
-    }
-    words = {
-        id(item): _stems(*item.ask).union(*itertools.chain(*forms[id(item)].values()))
-        for item in items
-    }
-    for item, other in itertools.permutations(items, 2):
-        theirs = words[id(other)]
-        for ask in item.ask:
-            fits = all(
-                any(form <= theirs for form in forms[id(item)][name])
-                for name in PLACEHOLDER.findall(ask)
-            )
-            if fits and _stems(ask) <= theirs:
-                yield f"{item.subfamily}: {ask} also fits {other.subfamily}"
+    for name, value in item.values():
+        meaning = f"{name} {value.official}"
+        for spelling in {spelling.replace(" ", "") for spelling in value.spellings()}:
+            if (other := meant.setdefault(spelling, meaning)) != meaning:
+                yield f"{item.subfamily}: {spelling} is {other} and {meaning}"

@@ -2,8 +2,10 @@
 
 import os
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from aparella.errors import ConfigurationError
 
 
 class Settings(BaseSettings):
@@ -63,14 +65,17 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        aparella.errors.ConfigurationError: `DATABASE_URL` is not set.
-        pydantic.ValidationError: a value does not parse.
+        aparella.errors.ConfigurationError: `DATABASE_URL` is not set, or a value does not parse.
     """
-    from aparella.errors import ConfigurationError
-
     if not os.environ.get("DATABASE_URL"):
         raise ConfigurationError(
             "DATABASE_URL is not set. Give the URL of a PostgreSQL with pgvector, or start a "
             "local one with `aparella up`."
         )
-    return Settings()  # type: ignore[call-arg]
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = str(problem["loc"][0])
+        variable = name if name.isupper() else f"APARELLA_{name.upper()}"
+        raise ConfigurationError(f"The variable {variable} is wrong: {problem['msg']}.") from None

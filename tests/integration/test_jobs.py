@@ -82,8 +82,10 @@ def test_a_text_known_from_another_collection_is_not_encoded_again(context: Cont
     job_id = drive.match(context.db, "list", "twin", k=1)
     drive.run(context)
     with transaction(context.db) as connection:
-        done = {stage.name: (stage.done, stage.skipped) for stage in
-                stages.progress(connection, [job_id])}
+        done = {
+            stage.name: (stage.done, stage.skipped)
+            for stage in stages.progress(connection, [job_id])
+        }
     assert done["embed target"] == (0, 30)
     assert all(score == 1.0 for *_, score in drive.results(context.db, job_id))
 
@@ -142,9 +144,7 @@ def test_a_broken_encoding_is_repaired_and_the_original_kept(context: Context) -
     job = drive.imported(context, "list", [("a", "AGULLA EST√àRIL 1√öS"), ("b", "SONDA")])
     assert job.summary["repaired"] == 1
     with transaction(context.db) as connection:
-        found = connection.execute(
-            sa.text("SELECT text, original FROM record ORDER BY key")
-        ).all()
+        found = connection.execute(sa.text("SELECT text, original FROM record ORDER BY key")).all()
     assert [tuple(row) for row in found] == [
         ("AGULLA ESTÈRIL 1ÚS", "AGULLA EST√àRIL 1√öS"),
         ("SONDA", None),

@@ -16,9 +16,7 @@ CHECKS = sa.text("""
 
 def differences(connection: sa.Connection) -> list[object]:
     options = {"compare_type": True, "compare_server_default": True}
-    return list(
-        compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    )
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
 
 def test_the_migrated_schema_is_the_declared_one(db: sa.Engine) -> None:

@@ -395,11 +395,16 @@ def upgrade() -> None:
         postgresql_include=["size", "failed", "finished_at"],
     )
     op.create_index(
-        "ix_chunk_ready",
+        "ix_chunk_unsent",
         "chunk",
         ["stage_id", "id"],
-        unique=False,
-        postgresql_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready' AND sent_at IS NULL"),
+    )
+    op.create_index(
+        "ix_chunk_sent",
+        "chunk",
+        ["sent_at"],
+        postgresql_where=sa.text("state = 'ready' AND sent_at IS NOT NULL"),
     )
     op.create_table(
         "job_error",
@@ -442,7 +447,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_job_error_job_id_id", table_name="job_error")
     op.drop_table("job_error")
-    op.drop_index("ix_chunk_ready", table_name="chunk", postgresql_where=sa.text("state = 'ready'"))
+    op.drop_index("ix_chunk_sent", table_name="chunk")
+    op.drop_index("ix_chunk_unsent", table_name="chunk")
     op.drop_index(
         "ix_chunk_progress",
         table_name="chunk",

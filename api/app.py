@@ -1,0 +1,56 @@
+"""The HTTP interface: a FastAPI application over the database. docs/architecture.md has its routes.
+
+It writes and reads rows and knows nothing of brokers or models, so it answers while Redis is down.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter
+from fastapi import APIRouter, FastAPI
+
+from aparella import __version__
+from aparella.api import auth, problems
+from aparella.api.limits import BodyLimit
+from aparella.api.routes import collections, health, jobs, matches, models
+from aparella.db import engine
+from aparella.settings import Settings
+
+CONNECTIONS = 10
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; it connects to the database when first asked something.
+
+    Args:
+        settings: the URL of the database, the token, and the largest upload.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.settings = settings
+        app.state.uploads = CapacityLimiter(collections.UPLOADS_AT_ONCE)
+        app.state.engine = engine.create(settings, name="api", pool_size=CONNECTIONS)
+        yield
+        app.state.engine.dispose()
+
+    app = FastAPI(
+        title="Aparella",
+        summary="Pairs short item descriptions with a long official catalogue, in batches.",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=problems.RESPONSES,
+    )
+    v1 = APIRouter(prefix=auth.PROTECTED)
+    for routes in (collections, jobs, matches, models):
+        v1.include_router(routes.router)
+    app.include_router(v1)
+    app.include_router(health.router)
+    problems.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, largest_file=settings.max_upload_mb * 1_000_000)
+    if token := auth.token(settings):
+        app.add_middleware(auth.BearerAuth, token=token)
+    app.add_middleware(problems.LastResort)
+    return app

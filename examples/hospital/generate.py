@@ -1,0 +1,230 @@
+"""Writes the sample: a catalogue of medical supplies, a buyer's list and the true pairs.
+
+`python examples/hospital/generate.py` writes the three files beside itself, `... DIRECTORY` into
+another directory. The same bytes every time: every choice is drawn from one seed.
+"""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vocabulary import HERE, PLACEHOLDER, Dice, Item, elsewhere, families, overlaps, stems
+from vocabulary import unaccented
+from wording import MAX_LENGTH, Buyers, official_line
+
+SEED = 20
+VARIANTS = 26
+"""Lines of the catalogue for one article, at most."""
+SECOND_CLERK = 0.15
+"""Share of an article's lines that another clerk wrote, with other habits."""
+ASKED = 15
+"""Lines of the buyer's list for one family."""
+PLAIN = 0.85
+"""Share of lines in the catalogue's own words."""
+KNOWN = 389
+MIN_LENGTH = 15
+TRUNCATED, TRUNCATED_TO = 83, 30
+MAC_ROMAN, CP1252 = 40, 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the catalogue: which variant of which item it is, and how it reads."""
+
+    code: str
+    item: Item
+    variant: dict[str, int]
+    description: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A line of the buyer's list; `code` is its counterpart's, None if there is none."""
+
+    description: str
+    unit: str
+    code: str | None
+
+
+def _code(family: int, item: int, serial: int) -> str:
+    """Eight digits: family, article, serial number and a check digit (ISO/IEC 7812, Luhn)."""
+    digits = f"{family + 11}{item}{serial:04d}"
+    doubled = [int(d) * (2 - i % 2) for i, d in enumerate(reversed(digits))]
+    return f"{digits}{-sum(n // 10 + n % 10 for n in doubled) % 10}"
+
+
+def _spread(variants: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Some of the variants, each the least like those chosen before it.
+
+    An article is not on sale in every combination of its attributes.
+    """
+    chosen: list[dict[str, int]] = []
+    nearness = [0.0] * len(variants)
+    while len(chosen) < min(VARIANTS, len(variants)):
+        best = min(range(len(variants)), key=nearness.__getitem__)
+        chosen.append(variants[best])
+        for i, variant in enumerate(variants):
+            shared = sum(variant[name] == n for name, n in chosen[-1].items())
+            nearness[i] += 4.0**shared if shared < len(variant) else float("inf")
+    return chosen
+
+
+def catalogue(dice: Dice) -> list[list[Entry]]:
+    """The catalogue, family by family."""
+    groups = []
+    for family, items in enumerate(families()):
+        group = []
+        for number, item in enumerate(items, 1):
+            serial = 0
+            clerks = [dice.seed() for _ in range(2)]
+            for variant in _spread(dice.shuffled(item.variants())):
+                serial += dice.choice((1, 2, 3, 7))
+                clerk = Dice(clerks[dice.chance(SECOND_CLERK)])
+                line = official_line(item, variant, clerk)
+                group.append(Entry(_code(family, number, serial), item, variant, line))
+        groups.append(group)
+    return groups
+
+
+class Clerk:
+    """Writes requests for entries that a careful reader finds again, without a doubt which."""
+
+    def __init__(self, entries: Sequence[Entry], dice: Dice) -> None:
+        self._dice = dice
+        self._buyers = Buyers((entry.description for entry in entries), dice)
+        self._variants: dict[str, list[dict[str, int]]] = {}
+        self._words: dict[str, frozenset[str]] = {}
+        for entry in entries:
+            self._variants.setdefault(entry.item.subfamily, []).append(entry.variant)
+            self._words[entry.item.subfamily] = entry.item.words()
+
+    def identifies(self, entry: Entry, ask: str) -> bool:
+        """Whether the attributes in a wording fit this entry alone among those of its item."""
+        item, names = entry.item, PLACEHOLDER.findall(ask)
+        told = item.identity(entry.variant, names)
+        variants = self._variants[item.subfamily]
+        return sum(item.identity(variant, names) == told for variant in variants) == 1
+
+    def _sparing(self, entry: Entry, ask: str) -> str:
+        """The wording without some of the attributes that it does not need."""
+        parts = ask.split()
+        for part in self._dice.shuffled(p for p in parts if PLACEHOLDER.fullmatch(p)):
+            without = [p for p in parts if p != part]
+            if self._dice.chance(0.15) and self.identifies(entry, " ".join(without)):
+                parts = without
+        return " ".join(parts)
+
+    def request(self, entry: Entry) -> Request | None:
+        """A request for an entry, accents and all; None if no line of that length identifies it."""
+        item = entry.item
+        jargon = [ask for ask in item.ask if self.identifies(entry, ask)]
+        others = [words for name, words in self._words.items() if name != item.subfamily]
+        plain = self._dice.chance(PLAIN)
+        for attempt in range(100):
+            plain_now = plain if attempt < 50 else not plain
+            ask = item.plain() if plain_now or not jargon else self._dice.choice(jargon)
+            ask = self._buyers.shortened(self._sparing(entry, ask))
+            line = self._buyers.words(item, ask, entry.variant)
+            if len(line) > MAX_LENGTH or any(stems(line) <= words for words in others):
+                continue
+            for extra in self._buyers.extras(item, list(self._words).index(item.subfamily)):
+                if extra not in line and len(line) + 1 + len(extra) <= MAX_LENGTH:
+                    line = f"{line} {extra}"
+            if len(line) >= MIN_LENGTH:
+                return Request(self._buyers.accented(line), item.unit, entry.code)
+        return None
+
+
+def _misread(text: str, codec: str) -> str | None:
+    """What becomes of a text whose UTF-8 is read as another encoding; None if it cannot be."""
+    try:
+        misread = text.encode().decode(codec)
+    except UnicodeDecodeError:
+        return None
+    return misread if misread != text else None
+
+
+def worn(requests: Sequence[Request], dice: Dice) -> list[Request]:
+    """The list as it arrives: accents gone, some lines cut off, some with broken encoding."""
+    quota = {"mac_roman": MAC_ROMAN, "cp1252": CP1252}
+    cut = TRUNCATED
+    seen: set[str] = set()
+    worn_ones = []
+    for request in requests:
+        accented, plain = request.description, unaccented(request.description)
+        choices = [plain] if dice.chance(0.9) else [accented]
+        end = plain[TRUNCATED_TO - 1 : TRUNCATED_TO + 1]
+        if cut and len(end) == 2 and end.isalpha() and plain[:TRUNCATED_TO] not in seen:
+            cut -= 1
+            choices = [plain[:TRUNCATED_TO]]
+        else:
+            for codec in quota:
+                misread = _misread(accented, codec)
+                if quota[codec] and misread is not None:
+                    quota[codec] -= 1
+                    choices = [misread]
+                    break
+        seen.add(choices[0])
+        worn_ones.append(replace(request, description=choices[0]))
+    return worn_ones
+
+
+def buyers_list(groups: Sequence[Sequence[Entry]], dice: Dice) -> list[Request]:
+    """The buyer's list, in the order in which the lines came up."""
+    clerk = Clerk([entry for group in groups for entry in group], dice)
+    requests: dict[str, Request] = {}
+    for group in groups:
+        asked = filter(None, map(clerk.request, dice.shuffled(group)))
+        for request in itertools.islice(asked, ASKED):
+            requests[unaccented(request.description)] = request
+    for description, unit in elsewhere():
+        requests[unaccented(description)] = Request(description, unit, None)
+    return dice.shuffled(worn(dice.shuffled(requests.values()), dice))
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def main(directory: Path) -> None:
+    """Write the three files into a directory."""
+    for item in (item for items in families() for item in items):
+        for overlap in overlaps(item):
+            raise ValueError(overlap)
+    groups = catalogue(Dice(SEED))
+    requests = buyers_list(groups, Dice(SEED + 1))
+    paired = [str(n) for n, request in enumerate(requests, 1) if request.code]
+    known = set(Dice(SEED + 2).shuffled(paired)[:KNOWN])
+    _write(
+        directory / "catalogue.csv",
+        ("code", "family", "subfamily", "description"),
+        (
+            (entry.code, entry.item.family, entry.item.subfamily, entry.description)
+            for group in groups
+            for entry in group
+        ),
+    )
+    _write(
+        directory / "list.csv",
+        ("line", "description", "unit"),
+        ((str(n), r.description, r.unit) for n, r in enumerate(requests, 1)),
+    )
+    _write(
+        directory / "pairs.csv",
+        ("line", "code", "known"),
+        (
+            (str(n), request.code, str(str(n) in known).lower())
+            for n, request in enumerate(requests, 1)
+            if request.code
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
