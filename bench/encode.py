@@ -27,20 +27,12 @@ _encoder: SentenceEncoder
 
 
 def sample_texts() -> list[str]:
-    """Half short buyers' lines, half long catalogue lines, mixed; the same in each run.
-
-    A line is repeated, with another number at its end, where the example has too few of them.
-    """
+    """As many lines of the buyer's list as of the catalogue, mixed; the same in each run."""
     rng = random.Random(0)
     texts: list[str] = []
     for name in ("list.csv", "catalogue.csv"):
         with (EXAMPLE / name).open(encoding="utf-8", newline="") as file:
-            lines = [row["description"] for row in csv.DictReader(file)]
-        rng.shuffle(lines)
-        texts += [
-            lines[i % len(lines)] + (f" {i // len(lines)}" if i >= len(lines) else "")
-            for i in range(TEXTS // 2)
-        ]
+            texts += rng.sample([row["description"] for row in csv.DictReader(file)], TEXTS // 2)
     rng.shuffle(texts)
     return texts
 

@@ -21,6 +21,7 @@ from aparella.workers import contracts
 from aparella.workers.devices import use_threads
 from aparella.workers.encoder import SentenceEncoder, Vectors
 from aparella.workers.matching import Catalogue, top_k
+from aparella.workers.text import clean
 from bench._pairs import Figure, compare
 from bench._services import Stack, finished, stack, workers
 
@@ -45,11 +46,12 @@ def texts(name: str, number: int, edition: int) -> list[str]:
     """So many distinct texts of a file of the example, and others in each edition.
 
     The same lines with another lot number each: nothing that was encoded before serves again.
+    Clean already, so that both sides encode the same.
     """
     with (EXAMPLE / name).open(encoding="utf-8", newline="") as file:
         lines = [row["description"] for row in csv.DictReader(file)]
     lots = [f"{edition:03}{i // len(lines):03}" for i in range(number)]
-    return [f"{lines[i % len(lines)]} LOT {lot}" for i, lot in enumerate(lots)]
+    return [clean(f"{lines[i % len(lines)]} LOT {lot}").text for i, lot in enumerate(lots)]
 
 
 def _start() -> None:

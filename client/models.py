@@ -117,14 +117,17 @@ class JobProblem(_Document):
 
 @dataclass(frozen=True)
 class Match(_Document):
-    """One candidate of one source record; rank 1 is the best, scores are cosine similarities."""
+    """One candidate of one source record; rank 1 is the best, scores are cosine similarities.
+
+    A source record without any candidate has None in the rank and all that follows.
+    """
 
     source_key: str
     source_text: str
-    rank: int
-    target_key: str
-    target_text: str
-    score: float
+    rank: int | None
+    target_key: str | None
+    target_text: str | None
+    score: float | None
     confidence: float | None = None
 
 

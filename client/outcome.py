@@ -184,7 +184,7 @@ def _errors(session: Session, client: Client, job: Job) -> None:
 def _preview(session: Session, client: Client, job: Job) -> None:
     candidates = first_sources(client, job.id, FIRST_SOURCES)
     if candidates:
-        session.console.print(output.matches(c for c in candidates if c.rank == 1))
+        session.console.print(output.matches(c for c in candidates if c.rank in {1, None}))
     session.say(f"All candidates: `aparella job matches {job.id} --out matches.csv`")
 
 

@@ -123,11 +123,11 @@ def matches(items: Iterable[Match]) -> Table:
     rows: list[list[object]] = [
         [
             match.source_key,
-            _short(match.source_text) if match.rank == 1 else None,
+            _short(match.source_text) if match.rank in {1, None} else None,
             match.rank,
             match.target_key,
-            _short(match.target_text),
-            f"{match.score:.3f}",
+            None if match.target_text is None else _short(match.target_text),
+            None if match.score is None else f"{match.score:.3f}",
         ]
         for match in candidates
     ]

@@ -8,7 +8,8 @@ _PLAN = sa.text("""
     INSERT INTO chunk (job_id, stage_id, items, size)
     SELECT :job, :stage, array_agg(number ORDER BY number), count(*)
     FROM (SELECT number, row_number() OVER (ORDER BY number) - 1 AS place
-          FROM upload_row WHERE upload_id = :upload AND code IS NULL) numbered
+          FROM upload_row
+          WHERE upload_id = :upload AND code IS NULL AND text_hash IS NULL) numbered
     GROUP BY place / :size
 """)
 _CLEANED = sa.text("""
@@ -217,6 +218,8 @@ def apply(connection: sa.Connection, upload: Upload, *, cleaner_version: int) ->
         ),
         values,
     )
+    # The planner would otherwise take a new collection for an empty one.
+    connection.execute(sa.text("ANALYZE record"))
     return removed
 
 

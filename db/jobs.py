@@ -44,10 +44,13 @@ _CANCEL = sa.text("""
     WHERE id = :id AND state IN ('queued', 'running') RETURNING id
 """)
 # retry: dead chunks and failed items of finished ones get another try; the stages from the first
-# one with such run again, and each plans only what is missing
+# one with such run again, and each plans only what is missing. A chunk that is still in some
+# worker's hands is taken away: its row is gone, so nothing of it lands.
 _RETRY_FROM = sa.text("""
-    SELECT min(s.position) FROM stage s JOIN chunk c ON c.stage_id = s.id
-    WHERE s.job_id = :id AND (c.state = 'dead' OR c.state = 'done' AND c.failed > 0)
+    SELECT min(s.position) FROM stage s
+    WHERE s.job_id = :id AND (s.state IN ('failed', 'cancelled') OR EXISTS (
+        SELECT FROM chunk c WHERE c.stage_id = s.id
+          AND (c.state = 'dead' OR c.state = 'done' AND c.failed > 0)))
 """)
 _RETRY_JOB = sa.text("""
     UPDATE job SET state = 'running', error = NULL, finished_at = NULL WHERE id = :id
@@ -59,7 +62,7 @@ _RETRY_STAGES = sa.text("""
 _RETRY_DROP_CHUNKS = sa.text("""
     DELETE FROM chunk c USING stage s
     WHERE s.id = c.stage_id AND s.job_id = :id AND s.position >= :position
-      AND (c.kind = 'plan' OR c.state IN ('dead', 'cancelled', 'split', 'ready'))
+      AND (c.kind = 'plan' OR c.state <> 'done')
 """)
 _RETRY_COUNTS = sa.text("""
     UPDATE chunk c SET size = c.size - c.failed, failed = 0 FROM stage s
@@ -184,21 +187,21 @@ def cancel(connection: sa.Connection, job_id: int) -> bool:
 
 
 def retry(connection: sa.Connection, job_id: int) -> None:
-    """Give what died or failed in an ended job another try; what is done stays done.
+    """Go on with a failed or cancelled job, or try again what died in it; what is done stays done.
 
     Raises:
         NotFoundError: no such job.
-        ConflictError: the job still runs, was cancelled, or has nothing to retry.
+        ConflictError: the job still runs, or has nothing to retry.
     """
-    state = connection.execute(
-        sa.text("SELECT state FROM job WHERE id = :id FOR NO KEY UPDATE"), {"id": job_id}
-    ).scalar()
-    if state is None:
-        find(connection, job_id)
+    find(connection, job_id)
+    lock = sa.text("SELECT kind, state FROM job WHERE id = :id FOR NO KEY UPDATE")
+    kind, state = connection.execute(lock, {"id": job_id}).one()
     if state in OPEN:
         raise ConflictError(f"Job {job_id} is {state}: it can be retried once it has ended.")
     position = connection.execute(_RETRY_FROM, {"id": job_id}).scalar()
-    if state in ("succeeded", "cancelled") or position is None:
+    # An import that was applied has no rows left to try: the file must come again.
+    applied = kind == "import" and state == "succeeded_with_errors"
+    if state == "succeeded" or applied or position is None:
         raise ConflictError(
             f"Job {job_id} {state} and has nothing that could be tried again. Rows refused at "
             "import stay refused: mend the file and import it again."

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aparella.workers.planning import SearchPlan as SearchPlan
 from aparella.workers.planning import choose_search as choose_search
 
 Ids = NDArray[np.int64]

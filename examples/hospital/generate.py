@@ -7,6 +7,7 @@ another directory. The same bytes every time: every choice is drawn from one see
 import csv
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +17,15 @@ from vocabulary import unaccented
 from wording import MAX_LENGTH, Buyers, official_line
 
 SEED = 20
-VARIANTS = 26
-"""Lines of the catalogue for one article, at most."""
-SECOND_CLERK = 0.15
-"""Share of an article's lines that another clerk wrote, with other habits."""
+FAMILY_SIZE = 51
+MAIN_SIZE = 40
+"""Lines of a family, and those at most of its main article: the one with most variants."""
 ASKED = 15
 """Lines of the buyer's list for one family."""
 PLAIN = 0.85
 """Share of lines in the catalogue's own words."""
+SPARING = 0.1
+ATTEMPTS = 120
 KNOWN = 389
 MIN_LENGTH = 15
 TRUNCATED, TRUNCATED_TO = 83, 30
@@ -56,14 +58,21 @@ def _code(family: int, item: int, serial: int) -> str:
     return f"{digits}{-sum(n // 10 + n % 10 for n in doubled) % 10}"
 
 
-def _spread(variants: list[dict[str, int]]) -> list[dict[str, int]]:
+def _sizes(possible: Sequence[int]) -> list[int]:
+    """How many lines each of a family's two articles gets."""
+    main = min(max(possible), MAIN_SIZE)
+    other = FAMILY_SIZE - main
+    return [main, other] if possible[0] >= possible[1] else [other, main]
+
+
+def _spread(variants: list[dict[str, int]], count: int) -> list[dict[str, int]]:
     """Some of the variants, each the least like those chosen before it.
 
     An article is not on sale in every combination of its attributes.
     """
     chosen: list[dict[str, int]] = []
     nearness = [0.0] * len(variants)
-    while len(chosen) < min(VARIANTS, len(variants)):
+    while len(chosen) < count:
         best = min(range(len(variants)), key=nearness.__getitem__)
         chosen.append(variants[best])
         for i, variant in enumerate(variants):
@@ -77,13 +86,13 @@ def catalogue(dice: Dice) -> list[list[Entry]]:
     groups = []
     for family, items in enumerate(families()):
         group = []
-        for number, item in enumerate(items, 1):
+        counts = _sizes([len(list(item.variants())) for item in items])
+        for number, (item, count) in enumerate(zip(items, counts, strict=True), 1):
             serial = 0
-            clerks = [dice.seed() for _ in range(2)]
-            for variant in _spread(dice.shuffled(item.variants())):
+            habits = dice.seed()
+            for variant in _spread(dice.shuffled(item.variants()), count):
                 serial += dice.choice((1, 2, 3, 7))
-                clerk = Dice(clerks[dice.chance(SECOND_CLERK)])
-                line = official_line(item, variant, clerk)
+                line = official_line(item, variant, Dice(habits))
                 group.append(Entry(_code(family, number, serial), item, variant, line))
         groups.append(group)
     return groups
@@ -113,7 +122,7 @@ class Clerk:
         parts = ask.split()
         for part in self._dice.shuffled(p for p in parts if PLACEHOLDER.fullmatch(p)):
             without = [p for p in parts if p != part]
-            if self._dice.chance(0.15) and self.identifies(entry, " ".join(without)):
+            if self._dice.chance(0.4) and self.identifies(entry, " ".join(without)):
                 parts = without
         return " ".join(parts)
 
@@ -122,11 +131,17 @@ class Clerk:
         item = entry.item
         jargon = [ask for ask in item.ask if self.identifies(entry, ask)]
         others = [words for name, words in self._words.items() if name != item.subfamily]
-        plain = self._dice.chance(PLAIN)
-        for attempt in range(100):
-            plain_now = plain if attempt < 50 else not plain
-            ask = item.plain() if plain_now or not jargon else self._dice.choice(jargon)
-            ask = self._buyers.shortened(self._sparing(entry, ask))
+        plain = item.plain() if self._dice.chance(PLAIN) else None
+        for attempt in range(ATTEMPTS):
+            # A line too long is tried with fewer words, and only then with fewer attributes.
+            patience = 3 * attempt // ATTEMPTS
+            if plain is None and jargon:
+                ask = self._dice.choice(jargon)
+            else:
+                ask = item.plain(2 if patience else 3)
+            if patience == 2 or self._dice.chance(SPARING):
+                ask = self._sparing(entry, ask)
+            ask = self._buyers.shortened(ask)
             line = self._buyers.words(item, ask, entry.variant)
             if len(line) > MAX_LENGTH or any(stems(line) <= words for words in others):
                 continue
@@ -172,12 +187,22 @@ def worn(requests: Sequence[Request], dice: Dice) -> list[Request]:
     return worn_ones
 
 
+def _alternately(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries such that the first of each article come first, then the second ones."""
+    places: Counter[str] = Counter()
+    ranked = []
+    for entry in entries:
+        places[entry.item.subfamily] += 1
+        ranked.append((places[entry.item.subfamily], entry))
+    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+
+
 def buyers_list(groups: Sequence[Sequence[Entry]], dice: Dice) -> list[Request]:
     """The buyer's list, in the order in which the lines came up."""
     clerk = Clerk([entry for group in groups for entry in group], dice)
     requests: dict[str, Request] = {}
     for group in groups:
-        asked = filter(None, map(clerk.request, dice.shuffled(group)))
+        asked = filter(None, map(clerk.request, _alternately(dice.shuffled(group))))
         for request in itertools.islice(asked, ASKED):
             requests[unaccented(request.description)] = request
     for description, unit in elsewhere():

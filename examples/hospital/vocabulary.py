@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-PLAIN_WORDS = 3
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 _FUNCTION_WORDS = {"DE", "DEL", "PER", "A", "AL", "AMB", "I", "O", "LA", "EL", "X"}
@@ -129,13 +128,13 @@ class Item:
             return values[variant[source]]
         return self.of[name][variant[name]]
 
-    def plain(self) -> str:
+    def plain(self, words: int = 3) -> str:
         """How one asks for it in the catalogue's own words: the first ones and all attributes."""
         head: list[str] = []
         for word in self.text.split(",")[0].replace("D'", "").split():
             if placeholder := PLACEHOLDER.search(word):
                 head.append(placeholder[0])
-            elif word not in _FUNCTION_WORDS and sum("{" not in w for w in head) < PLAIN_WORDS:
+            elif word not in _FUNCTION_WORDS and sum("{" not in w for w in head) < words:
                 head.append(unaccented(word))
         rest = (f"{{{name}}}" for name in PLACEHOLDER.findall(self.text) if name in self.of)
         return " ".join(dict.fromkeys((*head, *rest))).replace(" NO {", " {")

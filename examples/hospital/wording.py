@@ -119,7 +119,7 @@ class Buyers:
 
     def words(self, item: Item, ask: str, variant: Mapping[str, int]) -> str:
         """A wording with this variant's values in one of their spellings."""
-        usual = self._dice.chance(0.7)
+        usual = self._dice.chance(0.85)
 
         def spelt(match: re.Match[str]) -> str:
             value = item.value(variant, match[1])

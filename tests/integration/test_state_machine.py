@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -39,7 +39,7 @@ from aparella.workers.stages import HANDLERS
 from tests.integration import drive, toy
 
 PROFILE = profile(
-    max_examples=40,
+    max_examples=int(os.environ.get("EX", "40")),
     stateful_step_count=40,
     deadline=None,
     derandomize="CI" in os.environ,
@@ -209,6 +209,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self, plant: Plant) -> None:
         super().__init__()
         self.plant = plant
+        self.enqueued = 0
         plant.empty()
 
     def teardown(self) -> None:
@@ -216,6 +217,7 @@ class Life(RuleBasedStateMachine):
         self.plant.check_all()
         self.plant.check_at_rest()
 
+    @precondition(lambda self: self.enqueued < 3)
     @rule(
         target=jobs,
         items=st.integers(0, 5),
@@ -227,16 +229,28 @@ class Life(RuleBasedStateMachine):
     def enqueue(
         self, items: int, size: int, stages: int, poison: set[int], killers: set[int]
     ) -> int:
+        self.enqueued += 1
         job_id = toy.enqueue(self.plant.db, items=items, size=size, stages=stages)
         self.plant.toy.poison |= {(job_id, item) for item in poison}
         self.plant.killers |= {(job_id, item) for item in killers}
         return job_id
 
-    @rule(target=hands, job=jobs, pick=st.integers(0, 9))
-    def claim_a_ready_chunk(self, job: int, pick: int) -> object:
-        ready = toy.chunk_ids(self.plant.db, job, "ready")
-        claimed = self.plant.claim(ready[pick % len(ready)]) if ready else None
-        return multiple() if claimed is None else claimed
+    @rule(target=hands, job=jobs, most=st.integers(1, 3))
+    def claim_ready_chunks(self, job: int, most: int) -> object:
+        toy.pass_time(self.plant.db)
+        claimed = [self.plant.claim(chunk) for chunk in self.ready(job)[:most]]
+        return multiple(*(chunk for chunk in claimed if chunk is not None))
+
+    @rule(job=jobs, most=st.integers(1, 4))
+    def let_good_workers_work(self, job: int, most: int) -> None:
+        toy.pass_time(self.plant.db)
+        for chunk_id in self.ready(job)[:most]:
+            claimed = self.plant.claim(chunk_id)
+            if claimed is not None:
+                self.plant.work(claimed)
+
+    def ready(self, job: int) -> list[int]:
+        return toy.chunk_ids(self.plant.db, job, "ready")
 
     @rule(target=hands, job=jobs, pick=st.integers(0, 99))
     def claim_any_chunk(self, job: int, pick: int) -> object:
@@ -266,20 +280,12 @@ class Life(RuleBasedStateMachine):
             assert not ours or lease[0] not in ("leased", "done")
             assert self.plant.lease_of(chunk.id) == lease
 
-    @rule(
-        chunk=hands,
-        cause=st.sampled_from([Cause.TRANSIENT, Cause.RECORD, Cause.DRAINED, Cause.CANCELLED]),
-        fan_in=st.booleans(),
-    )
+    @rule(chunk=hands, cause=st.sampled_from([*Cause]), fan_in=st.booleans())
     def fail(self, chunk: Claimed, cause: Cause, fan_in: bool) -> None:
+        # A worker hears of a cancel from the job's state only.
         job = drive.find(self.plant.db, chunk.job_id)
-        if cause is Cause.CANCELLED and job.state in ("queued", "running"):
-            return
-        self.plant.fail(chunk, cause, fan_in=fan_in)
-
-    @rule(chunk=consumes(hands))
-    def fail_the_job(self, chunk: Claimed) -> None:
-        self.plant.fail(chunk, Cause.JOB)
+        if cause is not Cause.CANCELLED or job.state not in ("queued", "running"):
+            self.plant.fail(chunk, cause, fan_in=fan_in)
 
     @rule(chunk=hands)
     def beat(self, chunk: Claimed) -> None:
@@ -299,12 +305,10 @@ class Life(RuleBasedStateMachine):
         with transaction(self.plant.db) as connection:
             chunks.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=1e6)
 
-    @rule()
-    def let_time_pass(self) -> None:
-        toy.pass_time(self.plant.db)
-
-    @rule()
-    def reconcile(self) -> None:
+    @rule(time_passes=st.booleans())
+    def reconcile(self, time_passes: bool) -> None:
+        if time_passes:
+            toy.pass_time(self.plant.db)
         self.plant.reconciler.reconcile()
 
     @rule(job=jobs)
