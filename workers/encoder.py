@@ -100,6 +100,7 @@ class SentenceEncoder:
         import torch
         from sentence_transformers import SentenceTransformer
 
+        from aparella.workers import prepacked
         from aparella.workers.devices import choose_device
 
         if not (Path(path) / "modules.json").is_file():
@@ -127,6 +128,9 @@ class SentenceEncoder:
                 "text, which Aparella does not do. Choose another base model."
             )
         self._model = model.eval()
+        if model.device.type == "cpu" and prepacked.available():
+            with torch.inference_mode():
+                prepacked.prepack(model)
 
     @property
     def dim(self) -> int:

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aparella.workers.planning import choose_search as choose_search
-
 Ids = NDArray[np.int64]
 Scores = NDArray[np.float32]
 

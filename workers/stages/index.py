@@ -10,7 +10,8 @@ from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.db.tables import DIMENSIONS
 from aparella.workers.context import Context, Outcome, Tick, Write
-from aparella.workers.matching import Catalogue, choose_search, recall, top_k
+from aparella.workers.matching import Catalogue, recall, top_k
+from aparella.workers.planning import choose_search
 from aparella.workers.ranking import merge
 
 _SAMPLE = 200
