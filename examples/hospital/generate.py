@@ -12,24 +12,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vocabulary import HERE, PLACEHOLDER, Dice, Item, elsewhere, families, overlaps, stems
-from vocabulary import unaccented
+from vocabulary import (
+    HERE,
+    PLACEHOLDER,
+    Dice,
+    Item,
+    elsewhere,
+    families,
+    overlaps,
+    stems,
+    unaccented,
+)
 from wording import MAX_LENGTH, Buyers, official_line
 
 SEED = 20
 FAMILY_SIZE = 51
 MAIN_SIZE = 40
 """Lines of a family, and those at most of its main article: the one with most variants."""
-ASKED = 15
-"""Lines of the buyer's list for one family."""
+ASKED, ASKED_MAIN = 15, 5
+"""Lines of the buyer's list for one family, and those for its main article, as a rule."""
 PLAIN = 0.85
-"""Share of lines in the catalogue's own words."""
+"""Share of lines in the catalogue's own words; the others are in the wards' jargon."""
 SPARING = 0.1
+"""Share of lines without attributes that are not needed, even where there is room for them."""
 ATTEMPTS = 120
 KNOWN = 389
 MIN_LENGTH = 15
 TRUNCATED, TRUNCATED_TO = 83, 30
-MAC_ROMAN, CP1252 = 40, 10
+MISREAD = {"mac_roman": 40, "cp1252": 10}
+"""How many lines have their UTF-8 read as another encoding."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ def _code(family: int, item: int, serial: int) -> str:
     return f"{digits}{-sum(n // 10 + n % 10 for n in doubled) % 10}"
 
 
-def _sizes(possible: Sequence[int]) -> list[int]:
+def _shares(possible: Sequence[int]) -> list[int]:
     """How many lines each of a family's two articles gets."""
     main = min(max(possible), MAIN_SIZE)
     other = FAMILY_SIZE - main
@@ -77,6 +88,7 @@ def _spread(variants: list[dict[str, int]], count: int) -> list[dict[str, int]]:
         chosen.append(variants[best])
         for i, variant in enumerate(variants):
             shared = sum(variant[name] == n for name, n in chosen[-1].items())
+            # One that shares two attributes is nearer than two that share one each.
             nearness[i] += 4.0**shared if shared < len(variant) else float("inf")
     return chosen
 
@@ -86,7 +98,7 @@ def catalogue(dice: Dice) -> list[list[Entry]]:
     groups = []
     for family, items in enumerate(families()):
         group = []
-        counts = _sizes([len(list(item.variants())) for item in items])
+        counts = _shares([len(list(item.variants())) for item in items])
         for number, (item, count) in enumerate(zip(items, counts, strict=True), 1):
             serial = 0
             habits = dice.seed()
@@ -130,6 +142,7 @@ class Clerk:
         """A request for an entry, accents and all; None if no line of that length identifies it."""
         item = entry.item
         jargon = [ask for ask in item.ask if self.identifies(entry, ask)]
+        place = list(self._words).index(item.subfamily)
         others = [words for name, words in self._words.items() if name != item.subfamily]
         plain = item.plain() if self._dice.chance(PLAIN) else None
         for attempt in range(ATTEMPTS):
@@ -141,11 +154,12 @@ class Clerk:
                 ask = item.plain(2 if patience else 3)
             if patience == 2 or self._dice.chance(SPARING):
                 ask = self._sparing(entry, ask)
-            ask = self._buyers.shortened(ask)
-            line = self._buyers.words(item, ask, entry.variant)
-            if len(line) > MAX_LENGTH or any(stems(line) <= words for words in others):
+            short = self._buyers.shortened(ask)
+            line = self._buyers.words(item, short, entry.variant, 0.3 if patience else 0.8)
+            meaning = stems(ask) | (stems(line) - stems(short))
+            if len(line) > MAX_LENGTH or any(meaning <= words for words in others):
                 continue
-            for extra in self._buyers.extras(item, list(self._words).index(item.subfamily)):
+            for extra in self._buyers.extras(item, place):
                 if extra not in line and len(line) + 1 + len(extra) <= MAX_LENGTH:
                     line = f"{line} {extra}"
             if len(line) >= MIN_LENGTH:
@@ -164,45 +178,49 @@ def _misread(text: str, codec: str) -> str | None:
 
 def worn(requests: Sequence[Request], dice: Dice) -> list[Request]:
     """The list as it arrives: accents gone, some lines cut off, some with broken encoding."""
-    quota = {"mac_roman": MAC_ROMAN, "cp1252": CP1252}
-    cut = TRUNCATED
+    cuts, misreadings = TRUNCATED, dict(MISREAD)
     seen: set[str] = set()
-    worn_ones = []
+
+    def wear(accented: str) -> str:
+        nonlocal cuts
+        plain = unaccented(accented)
+        cut, at_cut = plain[:TRUNCATED_TO], plain[TRUNCATED_TO - 1 : TRUNCATED_TO + 1]
+        if cuts and len(at_cut) == 2 and at_cut.isalpha() and cut not in seen:
+            cuts -= 1
+            return cut
+        for codec, left in misreadings.items():
+            misread = _misread(accented, codec)
+            if left and misread is not None:
+                misreadings[codec] -= 1
+                return misread
+        return plain if dice.chance(0.9) else accented
+
+    worn_requests = []
     for request in requests:
-        accented, plain = request.description, unaccented(request.description)
-        choices = [plain] if dice.chance(0.9) else [accented]
-        end = plain[TRUNCATED_TO - 1 : TRUNCATED_TO + 1]
-        if cut and len(end) == 2 and end.isalpha() and plain[:TRUNCATED_TO] not in seen:
-            cut -= 1
-            choices = [plain[:TRUNCATED_TO]]
-        else:
-            for codec in quota:
-                misread = _misread(accented, codec)
-                if quota[codec] and misread is not None:
-                    quota[codec] -= 1
-                    choices = [misread]
-                    break
-        seen.add(choices[0])
-        worn_ones.append(replace(request, description=choices[0]))
-    return worn_ones
+        description = wear(request.description)
+        seen.add(description)
+        worn_requests.append(replace(request, description=description))
+    return worn_requests
 
 
-def _alternately(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries such that the first of each article come first, then the second ones."""
-    places: Counter[str] = Counter()
-    ranked = []
-    for entry in entries:
-        places[entry.item.subfamily] += 1
-        ranked.append((places[entry.item.subfamily], entry))
-    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
+def _side_first(entries: Sequence[Entry]) -> list[Entry]:
+    """A family's entries, but those of its main article after the first few come last.
+
+    In the order given, buyers would ask for the main article four times out of five.
+    """
+    sizes = Counter(entry.item.subfamily for entry in entries)
+    main, _ = max(sizes.items(), key=lambda pair: pair[1])
+    mains = [entry for entry in entries if entry.item.subfamily == main]
+    sides = [entry for entry in entries if entry.item.subfamily != main]
+    return mains[:ASKED_MAIN] + sides + mains[ASKED_MAIN:]
 
 
 def buyers_list(groups: Sequence[Sequence[Entry]], dice: Dice) -> list[Request]:
-    """The buyer's list, in the order in which the lines came up."""
+    """The buyer's list: requests for a part of every family, and what is not in the catalogue."""
     clerk = Clerk([entry for group in groups for entry in group], dice)
     requests: dict[str, Request] = {}
     for group in groups:
-        asked = filter(None, map(clerk.request, _alternately(dice.shuffled(group))))
+        asked = filter(None, map(clerk.request, _side_first(dice.shuffled(group))))
         for request in itertools.islice(asked, ASKED):
             requests[unaccented(request.description)] = request
     for description, unit in elsewhere():

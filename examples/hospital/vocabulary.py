@@ -18,7 +18,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _FUNCTION_WORDS = {"DE", "DEL", "PER", "A", "AL", "AMB", "I", "O", "LA", "EL", "X"}
 _AREA = re.compile(r"([\d,]+)(CM|MM)?X([\d,]+)(CM|MM|M)")
 _SIZE = re.compile(r"([\d,]+)(ML|MM|CM|CH|F|G|L|KG|H|G/M2)")
-_UNIT_SYNONYMS = {"ML": ("CC",), "CH": ("FR", "F"), "F": ("FR",), "G": (), "H": ("HORES",)}
+_UNIT_SYNONYMS = {"ML": ("CC",), "CH": ("FR", "F"), "F": ("FR",), "H": ("HORES",)}
 
 
 class Dice:
@@ -49,8 +49,8 @@ class Dice:
 
 
 def unaccented(text: str) -> str:
-    """The text as a program without accents has it: `COL·LAGEN ESTÈRIL` is `COLLAGEN ESTERIL`."""
-    letters = unicodedata.normalize("NFD", text.replace("·", ""))
+    """The text as a program without accents has it: `COL·LAGEN ESTÈRIL` is `COL.LAGEN ESTERIL`."""
+    letters = unicodedata.normalize("NFD", text.replace("·", "."))
     return "".join(c for c in letters if unicodedata.category(c) != "Mn")
 
 
@@ -68,8 +68,12 @@ class Value:
         return cls(official, tuple(colloquial) or (unaccented(official),))
 
     def spellings(self) -> list[str]:
-        """Every way a buyer may write it, the usual one first."""
+        """The buyers' ways to write it, the usual one first."""
         return [spelling for form in self.colloquial for spelling in _sizes(form)]
+
+    def understood(self) -> set[str]:
+        """Every way to write it that a reader meets, without accents."""
+        return {unaccented(spelling) for spelling in (self.official, *self.spellings())}
 
 
 def _sizes(form: str) -> Iterator[str]:
@@ -99,7 +103,7 @@ class Item:
         unit: what is ordered: a piece, a box.
         marks: what its lines end with.
         of: each attribute's values.
-        derived: attributes that follow from another one: name -> (that attribute, values in its order).
+        derived: attributes that follow from another one: name -> (that one, values in its order).
         never: pairs of official wordings that do not go together.
     """
 
@@ -148,10 +152,12 @@ class Item:
 
     def words(self) -> frozenset[str]:
         """The stems of all words that buyers use for any of its variants."""
-        spellings = (spelling for _, value in self.values() for spelling in value.spellings())
+        spellings = (spelling for _, value in self.values() for spelling in value.understood())
         return stems(" ".join((*self.ask, self.plain(), *spellings)))
 
-    def identity(self, variant: Mapping[str, int], names: Iterable[str]) -> frozenset[tuple[str, str]]:
+    def identity(
+        self, variant: Mapping[str, int], names: Iterable[str]
+    ) -> frozenset[tuple[str, str]]:
         """What these attributes say about a variant: equal for variants they cannot tell apart."""
         return frozenset((name, self.value(variant, name).official) for name in names)
 
@@ -200,6 +206,6 @@ def overlaps(item: Item) -> Iterator[str]:
     meant: dict[str, str] = {}
     for name, value in item.values():
         meaning = f"{name} {value.official}"
-        for spelling in {spelling.replace(" ", "") for spelling in value.spellings()}:
+        for spelling in {spelling.replace(" ", "") for spelling in value.understood()}:
             if (other := meant.setdefault(spelling, meaning)) != meaning:
                 yield f"{item.subfamily}: {spelling} is {other} and {meaning}"

@@ -37,7 +37,6 @@ _CATALOGUE_SHORT = (
 _SPANISH = {
     "XERINGA": "JERINGA",
     "AGULLA": "AGUJA",
-    "CATETER": "CATETER",
     "APOSIT": "APOSITO",
     "FULLA": "HOJA",
     "BOSSA": "BOLSA",
@@ -46,44 +45,60 @@ _SPANISH = {
     "MASCARA": "MASCARILLA",
     "MASCARETA": "MASCARILLA",
     "ULLERES": "GAFAS",
-    "MALLA": "MALLA",
     "TUB": "TUBO",
     "FILTRE": "FILTRO",
     "EQUIP": "EQUIPO",
-    "SONDA": "SONDA",
     "DRENATGE": "DRENAJE",
     "ESPARADRAP": "ESPARADRAPO",
     "BALO": "BALON",
-    "GASA": "GASA",
     "GASES": "GASAS",
     "ESCUMA": "ESPUMA",
     "CLAU": "LLAVE",
     "CONTENIDOR": "CONTENEDOR",
     "ELECTRODE": "ELECTRODO",
-    "TALLA": "TALLA",
-    "GUIA": "GUIA",
     "LLANCETA": "LANCETA",
     "BOLQUER": "PAÑAL",
-    "EMPAPADOR": "EMPAPADOR",
     "MOSTRES": "MUESTRAS",
-    "ORINA": "ORINA",
-    "PLACA": "PLACA",
     "PRESSIO": "PRESION",
     "ASPIRACIO": "ASPIRACION",
     "EXTRACCIO": "EXTRACCION",
     "FIXACIO": "FIJACION",
 }
-_BRANDS = (
-    "ALVERNIX BRUNALIS CORVAMED DELTRIVA ESKARON FENDORA GALVITEX HERMILON IBRANTA JOVARIS KERTALIS "
-    "LUMARESK MEDOVAR NURBALIX OPRIVANT PELTRANO QUASTERI RILVADOR SORVANEX TALMERID URBANTEL "
-    "VELTRAMI WOLTARIX XANDOMER YERVALIS ZUMBRAVA"
-).split()
+_BRANDS = [
+    "ALVERNIX",
+    "BRUNALIS",
+    "CORVAMED",
+    "DELTRIVA",
+    "ESKARON",
+    "FENDORA",
+    "GALVITEX",
+    "HERMILON",
+    "IBRANTA",
+    "JOVARIS",
+    "KERTALIS",
+    "LUMARESK",
+    "MEDOVAR",
+    "NURBALIX",
+    "OPRIVANT",
+    "PELTRANO",
+    "QUASTERI",
+    "RILVADOR",
+    "SORVANEX",
+    "TALMERID",
+    "URBANTEL",
+    "VELTRAMI",
+    "WOLTARIX",
+    "XANDOMER",
+    "YERVALIS",
+    "ZUMBRAVA",
+]
 
 
 def official_line(item: Item, variant: Mapping[str, int], dice: Dice) -> str:
     """A variant's line in the catalogue: family, subfamily, article, attributes, marks.
 
-    Whoever wrote a line chose some words freely and shortened others; no two clerks do it alike.
+    Whoever wrote a line chose some words freely and shortened others. The same dice for all lines
+    of an article make one clerk's habits of it.
     """
     text = PLACEHOLDER.sub(lambda match: item.value(variant, match[1]).official, item.text)
     text = _CHOICE.sub(lambda match: dice.choice(match[1].split("|")), text)
@@ -115,15 +130,20 @@ class Buyers:
                 spellings.setdefault(unaccented(word), set()).add(word)
         self._accented = {word: min(forms) for word, forms in spellings.items() if len(forms) == 1}
 
-    _OFFICIAL = 0.8
+    def words(self, item: Item, ask: str, variant: Mapping[str, int], official: float) -> str:
+        """A wording with this variant's values in one of their spellings.
 
-    def words(self, item: Item, ask: str, variant: Mapping[str, int]) -> str:
-        """A wording with this variant's values in one of their spellings."""
+        Args:
+            item: what is asked for.
+            ask: the wording.
+            variant: which of its variants.
+            official: how likely a value is spelt as in the catalogue, if that is short.
+        """
         usual = self._dice.chance(0.85)
 
         def spelt(match: re.Match[str]) -> str:
             value = item.value(variant, match[1])
-            if len(value.official) <= 16 and self._dice.chance(self._OFFICIAL):
+            if len(value.official) <= 16 and self._dice.chance(official):
                 return unaccented(value.official)
             spellings = value.spellings()
             return spellings[0] if usual else self._dice.choice(spellings)
@@ -131,13 +151,13 @@ class Buyers:
         return PLACEHOLDER.sub(spelt, ask).replace("_", " ")
 
     def shortened(self, ask: str) -> str:
-        """A wording with some of its own words cut or said in Spanish; attributes are left."""
+        """A wording with some of its own words cut or said in Spanish; attributes stay whole."""
         spanish = self._dice.chance(0.15)
         words = []
         for word in ask.split():
             if spanish and word in _SPANISH:
                 words.append(_SPANISH[word])
-            elif len(word) > 8 and word.isalpha() and self._dice.chance(0.15):
+            elif len(word) > 8 and word.isalpha() and self._dice.chance(0.08):
                 words.append(word[: self._dice.choice((5, 6))] + ".")
             else:
                 words.append(word)
