@@ -27,12 +27,13 @@ _encoder: SentenceEncoder
 
 
 def sample_texts() -> list[str]:
-    """As many lines of the buyer's list as of the catalogue, mixed; the same in each run."""
+    """Two lines of the buyer's list for each of the catalogue, mixed; the same in each run."""
     rng = random.Random(0)
     texts: list[str] = []
-    for name in ("list.csv", "catalogue.csv"):
+    for name, share in (("list.csv", 2), ("catalogue.csv", 1)):
         with (EXAMPLE / name).open(encoding="utf-8", newline="") as file:
-            texts += rng.sample([row["description"] for row in csv.DictReader(file)], TEXTS // 2)
+            rows = [row["description"] for row in csv.DictReader(file)]
+            texts += rng.sample(rows, TEXTS * share // 3)
     rng.shuffle(texts)
     return texts
 

@@ -4,18 +4,23 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-# of_records: one error for each of these records
+# of_records: one error for each of these records; where a record has one in this job already, that
+# one stands: what failed later failed because of it
 _OF_RECORDS = sa.text("""
     INSERT INTO job_error (job_id, stage_id, record_id, key, code, message)
     SELECT :job, :stage, r.id, r.key, :code, :message
-    FROM record r WHERE r.id = ANY(:records) ORDER BY r.id
+    FROM record r WHERE r.id = ANY(:records)
+      AND NOT EXISTS (SELECT FROM job_error e WHERE e.job_id = :job AND e.record_id = r.id)
+    ORDER BY r.id
 """)
 # of_texts: one error for each record of the collection that bears the text of one of these
 _OF_TEXTS = sa.text("""
     INSERT INTO job_error (job_id, stage_id, record_id, key, code, message)
     SELECT :job, :stage, r.id, r.key, :code, :message
     FROM record i JOIN record r ON r.text_hash = i.text_hash AND r.collection_id = i.collection_id
-    WHERE i.id = ANY(:records) AND r.removed_at IS NULL ORDER BY r.id
+    WHERE i.id = ANY(:records) AND r.removed_at IS NULL
+      AND NOT EXISTS (SELECT FROM job_error e WHERE e.job_id = :job AND e.record_id = r.id)
+    ORDER BY r.id
 """)
 
 

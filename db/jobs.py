@@ -52,6 +52,13 @@ _RETRY_FROM = sa.text("""
         SELECT FROM chunk c WHERE c.stage_id = s.id
           AND (c.state = 'dead' OR c.state = 'done' AND c.failed > 0)))
 """)
+# applied: an import that was applied, or refused as a whole, has no rows left: the file must come
+# again
+_APPLIED = sa.text("""
+    SELECT EXISTS (SELECT FROM chunk c JOIN stage s ON s.id = c.stage_id
+                   WHERE s.job_id = :id AND s.handler = 'apply' AND c.kind = 'work'
+                     AND c.state = 'done')
+""")
 _RETRY_JOB = sa.text("""
     UPDATE job SET state = 'running', error = NULL, finished_at = NULL WHERE id = :id
 """)
@@ -194,13 +201,13 @@ def retry(connection: sa.Connection, job_id: int) -> None:
         ConflictError: the job still runs, or has nothing to retry.
     """
     find(connection, job_id)
-    lock = sa.text("SELECT kind, state FROM job WHERE id = :id FOR NO KEY UPDATE")
-    kind, state = connection.execute(lock, {"id": job_id}).one()
+    values = {"id": job_id}
+    lock = sa.text("SELECT state FROM job WHERE id = :id FOR NO KEY UPDATE")
+    state = connection.execute(lock, values).scalar_one()
     if state in OPEN:
         raise ConflictError(f"Job {job_id} is {state}: it can be retried once it has ended.")
-    position = connection.execute(_RETRY_FROM, {"id": job_id}).scalar()
-    # An import that was applied has no rows left to try: the file must come again.
-    applied = kind == "import" and state == "succeeded_with_errors"
+    position = connection.execute(_RETRY_FROM, values).scalar()
+    applied = connection.execute(_APPLIED, values).scalar_one()
     if state == "succeeded" or applied or position is None:
         raise ConflictError(
             f"Job {job_id} {state} and has nothing that could be tried again. Rows refused at "

@@ -142,5 +142,7 @@ def carry_out_cancels(db: sa.Engine) -> None:
         for job_id in jobs.cancelling(connection):
             jobs.cancel_ready_chunks(connection, job_id)
             if not jobs.has_leased_chunks(connection, job_id):
+                # A plan that was committed between the two statements has left ready chunks.
+                jobs.cancel_ready_chunks(connection, job_id)
                 jobs.cancel_stages(connection, job_id, "cancelled")
                 jobs.end(connection, job_id, "cancelled")

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _AGAIN = 0.5
 """Seconds between two tries to reach a database that went away while a chunk was in hand."""
+_LONGEST_MESSAGE = 2_000
+"""Characters kept of an error: it may stand in the job's list once for each record."""
 
 
 def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
@@ -66,12 +68,19 @@ def _settle(context: Context, chunk: Claimed, error: Exception) -> None:
     if not isinstance(error, AparellaError):
         log.error("chunk %d: unexpected error", chunk.id, exc_info=error)
         message = f"{type(error).__name__}: {error}"
+    message = _storable(message)
 
     def settle() -> None:
         with transaction(context.db) as connection:
             engine.settle(connection, chunk.id, chunk.lease_token, cause, message)
 
     _persist(context, settle)
+
+
+def _storable(message: str) -> str:
+    """What PostgreSQL can store of a message: no NUL, no half surrogate pairs, and not endless."""
+    text = message.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + " …"
 
 
 def _persist(context: Context, write: Callable[[], None]) -> None:

@@ -70,8 +70,10 @@ class RecordError(PermanentError):
 
 
 class JobError(PermanentError):
-    """The job cannot go on at all, whatever its records (its model's artifact is not the
-    registered one, say): the job fails at once instead of bisecting."""
+    """The job cannot go on at all, whatever its records: it fails at once instead of bisecting.
+
+    Its model's artifact is not the registered one, say.
+    """
 
     code = "job"
 

@@ -8,14 +8,17 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
+import redis
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     invariant,
     multiple,
@@ -35,7 +38,6 @@ from aparella.workers.context import Context
 from aparella.workers.contracts import QUEUES
 from aparella.workers.decisions import Cause
 from aparella.workers.reconciler import Reconciler
-from aparella.workers.stages import HANDLERS
 from tests.integration import drive, toy
 
 PROFILE = profile(
@@ -65,8 +67,9 @@ class Plant:
 
     def __post_init__(self) -> None:
         settings = self.context.settings
-        broker = Broker(settings, make_app(settings))
-        self.reconciler = Reconciler(self.db, settings, broker)
+        self.app = make_app(settings)
+        self.redis = redis.Redis.from_url(settings.redis_url)
+        self.reconciler = Reconciler(self.db, settings, Broker(settings, self.app))
 
     @property
     def db(self) -> sa.Engine:
@@ -74,6 +77,7 @@ class Plant:
 
     def empty(self) -> None:
         toy.execute(self.db, "TRUNCATE job, effect RESTART IDENTITY CASCADE")
+        self.redis.flushdb()
         self.toy.poison.clear()
         self.killers.clear()
         self.done.clear()
@@ -82,7 +86,7 @@ class Plant:
         rows = toy.execute(
             self.db, "SELECT state, lease_token FROM chunk WHERE id = :id", id=chunk_id
         )
-        return (str(rows[0][0]), int(str(rows[0][1]))) if rows else None
+        return (rows[0].state, rows[0].lease_token) if rows else None
 
     def claim(self, chunk_id: int) -> Claimed | None:
         return drive.claim(self.context, chunk_id)
@@ -109,7 +113,7 @@ class Plant:
             engine.advance(self.db, chunk.stage_id, after_failure=True)
 
     def drain(self, *, reconcile: bool = True, fan_in: bool = True, rounds: int = 60) -> None:
-        """Let time pass and workers work until all jobs have ended."""
+        """Let all workers vanish; then let time pass and others work until all jobs have ended."""
         for _ in range(rounds):
             toy.pass_time(self.db)
             toy.execute(self.db, "UPDATE chunk SET lease_until = '-infinity' WHERE state='leased'")
@@ -117,19 +121,13 @@ class Plant:
                 self.reconciler.reconcile()
             if not self.unended():
                 return
-            with transaction(self.db) as connection:
-                ids = [
-                    chunk_id
-                    for queue in QUEUES
-                    for chunk_id in (
-                        chunks.unsent(connection, queue, room=1_000)
-                        + chunks.untaken(connection, queue, most=1_000, patience_seconds=5.0)
-                    )
-                ]
-            for chunk_id in ids:
-                chunk = self.claim(chunk_id)
-                if chunk is not None:
-                    self.work(chunk, fan_in=fan_in)
+            self.reconciler.dispatch()
+            while ids := toy.take_messages(self.redis, *QUEUES):
+                for chunk_id in ids:
+                    chunk = self.claim(chunk_id)
+                    if chunk is not None:
+                        self.work(chunk, fan_in=fan_in)
+                self.reconciler.dispatch()
 
     def unended(self) -> list[tuple[object, ...]]:
         rows = toy.execute(
@@ -151,7 +149,7 @@ class Plant:
         """Done items are those with an effect; they never get fewer, and there are never more of
         done and failed together than there are in all."""
         rows = toy.execute(self.db, "SELECT stage_id, count(*) FROM effect GROUP BY 1")
-        landed = {stage_id: count for stage_id, count in rows}
+        landed = {row.stage_id: row.count for row in rows}
         with transaction(self.db) as connection:
             job_ids = [job.id for job in jobs.page(connection, limit=1_000)]
             progress = stages.progress(connection, job_ids)
@@ -206,110 +204,136 @@ class Life(RuleBasedStateMachine):
     """All that was ever claimed: what is done, lost or taken over is still in some worker's hands,
     and may be worked on again."""
 
-    def __init__(self, plant: Plant) -> None:
+    plant: ClassVar[Plant]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.plant = plant
         self.enqueued = 0
-        plant.empty()
+        self.plant.empty()
 
     def teardown(self) -> None:
+        self.plant.redis.flushdb()
         self.plant.drain()
         self.plant.check_all()
         self.plant.check_at_rest()
 
-    @precondition(lambda self: self.enqueued < 3)
+    # Few jobs, so that much happens to each.
+    @precondition(lambda self: self.enqueued < 2)
     @rule(
         target=jobs,
-        items=st.integers(0, 5),
+        items=st.sampled_from([5, 4, 2, 0]),
         size=st.integers(1, 3),
         stages=st.integers(1, 2),
+        planned=st.sampled_from([True, True, False]),
         poison=st.sets(items_of_a_job, max_size=1),
         killers=st.sets(items_of_a_job, max_size=1),
     )
     def enqueue(
-        self, items: int, size: int, stages: int, poison: set[int], killers: set[int]
+        self,
+        items: int,
+        size: int,
+        stages: int,
+        planned: bool,
+        poison: set[int],
+        killers: set[int],
     ) -> int:
         self.enqueued += 1
         job_id = toy.enqueue(self.plant.db, items=items, size=size, stages=stages)
+        if planned:
+            self.work_well(job_id, 1)
         self.plant.toy.poison |= {(job_id, item) for item in poison}
         self.plant.killers |= {(job_id, item) for item in killers}
         return job_id
 
-    @rule(target=hands, job=jobs, most=st.integers(1, 3))
-    def claim_ready_chunks(self, job: int, most: int) -> object:
-        toy.pass_time(self.plant.db)
-        claimed = [self.plant.claim(chunk) for chunk in self.ready(job)[:most]]
-        return multiple(*(chunk for chunk in claimed if chunk is not None))
-
-    @rule(job=jobs, most=st.integers(1, 4))
-    def let_good_workers_work(self, job: int, most: int) -> None:
-        toy.pass_time(self.plant.db)
-        for chunk_id in self.ready(job)[:most]:
-            claimed = self.plant.claim(chunk_id)
-            if claimed is not None:
-                self.plant.work(claimed)
-
-    def ready(self, job: int) -> list[int]:
-        return toy.chunk_ids(self.plant.db, job, "ready")
-
-    @rule(target=hands, job=jobs, pick=st.integers(0, 99))
-    def claim_any_chunk(self, job: int, pick: int) -> object:
-        ids = [*toy.chunk_ids(self.plant.db, job), UNKNOWN_CHUNK]
-        chunk_id = ids[pick % len(ids)]
+    def claim(self, chunk_id: int) -> list[Claimed]:
+        """Claim; what was ready is leased with the next token, all else is not to be had."""
         before = self.plant.lease_of(chunk_id)
         claimed = self.plant.claim(chunk_id)
         if claimed is None:
-            return multiple()
+            after = self.plant.lease_of(chunk_id)
+            # A lease that has expired is settled on the way.
+            expired = before is not None and before[0] == "leased"
+            assert after == before or (expired and after is not None and after[0] != "leased")
+            return []
         assert before == ("ready", claimed.lease_token - 1)
-        return claimed
+        assert self.plant.lease_of(chunk_id) == ("leased", claimed.lease_token)
+        return [claimed]
 
-    @rule(chunk=hands)
-    def get_the_same_message_again(self, chunk: Claimed) -> None:
-        lease = self.plant.lease_of(chunk.id)
-        if lease == ("leased", chunk.lease_token):
-            self.plant.claim(chunk.id)
-            assert self.plant.lease_of(chunk.id) != ("leased", chunk.lease_token + 1)
+    @rule(target=hands, job=jobs, most=st.integers(1, 3))
+    def claim_ready_chunks(self, job: int, most: int) -> MultipleResults[Claimed]:
+        return multiple(*self.claim_ready(job, most))
 
-    @rule(chunk=hands, fan_in=st.booleans())
-    def work(self, chunk: Claimed, fan_in: bool) -> None:
+    def claim_ready(self, job: int, most: int) -> list[Claimed]:
+        toy.pass_time(self.plant.db)
+        ready = toy.chunk_ids(self.plant.db, job, "ready")[:most]
+        return [claimed for chunk_id in ready for claimed in self.claim(chunk_id)]
+
+    @rule(target=hands, chunk=hands, taken_over=st.booleans())
+    def expire(self, chunk: Claimed, taken_over: bool) -> MultipleResults[Claimed]:
+        toy.expire(self.plant.db, [chunk.id])
+        if not taken_over:
+            return multiple()
+        self.plant.reconciler.reconcile()
+        return multiple(*self.claim_ready(chunk.job_id, 3))
+
+    @rule(target=hands, job=jobs, pick=st.integers(0, 99))
+    def claim_any_chunk(self, job: int, pick: int) -> MultipleResults[Claimed]:
+        ids = [*toy.chunk_ids(self.plant.db, job), UNKNOWN_CHUNK]
+        return multiple(*self.claim(ids[pick % len(ids)]))
+
+    @rule(chunk=hands, fan_in=st.booleans(), answer_lost=st.booleans())
+    def work(self, chunk: Claimed, fan_in: bool, answer_lost: bool) -> None:
         lease = self.plant.lease_of(chunk.id)
-        ours = lease is not None and lease[1] == chunk.lease_token
+        valid = lease in (("leased", chunk.lease_token), ("done", chunk.lease_token))
         try:
-            self.plant.work(chunk, fan_in=fan_in)
+            for _ in range(2 if answer_lost else 1):
+                self.plant.work(chunk, fan_in=fan_in)
         except LeaseLostError:
-            assert not ours or lease[0] not in ("leased", "done")
-            assert self.plant.lease_of(chunk.id) == lease
+            if not valid:
+                assert self.plant.lease_of(chunk.id) == lease
+            else:
+                # The first time, the chunk was settled as failed.
+                assert answer_lost
+
+    @rule(job=jobs, most=st.integers(1, 8))
+    def work_well(self, job: int, most: int) -> None:
+        toy.pass_time(self.plant.db)
+        for _ in range(most):
+            for chunk_id in toy.chunk_ids(self.plant.db, job, "ready")[:1]:
+                for claimed in self.claim(chunk_id):
+                    self.plant.work(claimed)
 
     @rule(chunk=hands, cause=st.sampled_from([*Cause]), fan_in=st.booleans())
     def fail(self, chunk: Claimed, cause: Cause, fan_in: bool) -> None:
         # A worker hears of a cancel from the job's state only.
         job = drive.find(self.plant.db, chunk.job_id)
-        if cause is not Cause.CANCELLED or job.state not in ("queued", "running"):
-            self.plant.fail(chunk, cause, fan_in=fan_in)
+        if cause is Cause.CANCELLED and job.state in ("queued", "running"):
+            return
+        lease = self.plant.lease_of(chunk.id)
+        self.plant.fail(chunk, cause, fan_in=fan_in)
+        if lease == ("leased", chunk.lease_token):
+            assert self.plant.lease_of(chunk.id) != lease
+        else:
+            assert self.plant.lease_of(chunk.id) == lease
 
-    @rule(chunk=hands)
-    def beat(self, chunk: Claimed) -> None:
+    @rule(chunk=hands, idle=st.sampled_from([0.0, 1e6]))
+    def beat(self, chunk: Claimed, idle: float) -> None:
         lease = self.plant.lease_of(chunk.id)
         with transaction(self.plant.db) as connection:
-            state = chunks.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=0)
+            state = chunks.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=idle)
         assert (state is None) == (lease != ("leased", chunk.lease_token))
         if state is not None:
             assert state == drive.find(self.plant.db, chunk.job_id).state
 
-    @rule(chunk=hands)
-    def let_the_lease_expire(self, chunk: Claimed) -> None:
-        toy.expire(self.plant.db, [chunk.id])
-
-    @rule(chunk=hands)
-    def hang(self, chunk: Claimed) -> None:
-        with transaction(self.plant.db) as connection:
-            chunks.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=1e6)
-
-    @rule(time_passes=st.booleans())
-    def reconcile(self, time_passes: bool) -> None:
+    @rule(time_passes=st.booleans(), messages=st.sampled_from(["none", "sent", "lost"]))
+    def reconcile(self, time_passes: bool, messages: str) -> None:
         if time_passes:
             toy.pass_time(self.plant.db)
         self.plant.reconciler.reconcile()
+        if messages != "none":
+            self.plant.reconciler.dispatch()
+        if messages == "lost":
+            self.plant.redis.flushdb()
 
     @rule(job=jobs)
     def cancel(self, job: int) -> None:
@@ -317,8 +341,8 @@ class Life(RuleBasedStateMachine):
         with transaction(self.plant.db) as connection:
             assert jobs.cancel(connection, job) == (before in ("queued", "running"))
 
-    @rule(job=jobs, mended=st.booleans())
-    def retry(self, job: int, mended: bool) -> None:
+    @rule(job=jobs, mended=st.booleans(), then=st.integers(0, 8))
+    def retry(self, job: int, mended: bool, then: int) -> None:
         before = drive.find(self.plant.db, job).state
         if mended:
             self.plant.toy.poison -= {(job, item) for item in range(9)}
@@ -329,7 +353,8 @@ class Life(RuleBasedStateMachine):
         except ConflictError:
             assert drive.find(self.plant.db, job).state == before
         else:
-            assert before in ("failed", "succeeded_with_errors")
+            assert before in ("failed", "succeeded_with_errors", "cancelled")
+            self.work_well(job, then)
 
     @invariant()
     def holds(self) -> None:
@@ -341,17 +366,18 @@ def plant(context: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     """An empty database of toy jobs; only what a test expires does expire."""
     context.settings.lease_seconds = 3_600.0
     stage = toy.ToyStage()
-    monkeypatch.setitem(HANDLERS, "toy", stage)
-    with transaction(context.db) as connection:
-        connection.execute(toy.CREATE)
-    yield Plant(context, stage)
+    toy.install(context, monkeypatch, stage)
+    plant = Plant(context, stage)
+    yield plant
+    plant.redis.close()
+    plant.app.close()
 
 
 def test_every_effect_lands_once_and_every_job_ends(
     plant: Plant, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, logger="aparella")
-    run_state_machine_as_test(lambda: Life(plant), settings=PROFILE)
+    run_state_machine_as_test(type("Life", (Life,), {"plant": plant}), settings=PROFILE)
 
 
 # --- negative controls: with a part of the engine taken out, the checks fail ----------------------

@@ -3,9 +3,14 @@
 The table has no unique key on purpose: work that is done twice shows, and is not prevented.
 """
 
+import base64
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
+import redis
 import sqlalchemy as sa
 
 from aparella.db import chunks, jobs
@@ -14,6 +19,7 @@ from aparella.db.engine import transaction
 from aparella.db.jobs import NewStage
 from aparella.errors import RecordError
 from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.stages import HANDLERS
 
 CREATE = sa.text("""
     CREATE TABLE effect (job_id bigint, stage_id bigint, chunk_id bigint, token bigint, item bigint)
@@ -87,6 +93,13 @@ class ToyStage:
         connection.execute(_BURY, values)
 
 
+def install(context: Context, monkeypatch: pytest.MonkeyPatch, stage: ToyStage) -> None:
+    """Make the engine know this kind of stage, and create its table."""
+    monkeypatch.setitem(HANDLERS, "toy", stage)
+    with transaction(context.db) as connection:
+        connection.execute(CREATE)
+
+
 def enqueue(db: sa.Engine, *, items: int, size: int, stages: int = 1, queue: str = "match") -> int:
     """Enqueue a job of so many stages, each with the items 1 to `items`; returns its id."""
     params = {"items": items, "size": size}
@@ -112,7 +125,7 @@ def chunk_ids(db: sa.Engine, job_id: int, *states: str) -> list[int]:
         return list(connection.execute(query, values).scalars())
 
 
-def execute(db: sa.Engine, statement: str, **values: object) -> list[sa.Row[tuple[object, ...]]]:
+def execute(db: sa.Engine, statement: str, **values: object) -> list[sa.Row[Any]]:
     """Run one statement in a transaction of its own; its rows, if it has any."""
     with transaction(db) as connection:
         result = connection.execute(sa.text(statement), values)
@@ -133,6 +146,17 @@ def pass_time(db: sa.Engine) -> None:
     """Let the waits of all ready chunks, and the patience with sent messages, be over."""
     execute(
         db,
-        "UPDATE chunk SET available_at = least(available_at, now()), sent_at = NULL "
-        "WHERE state = 'ready'",
+        "UPDATE chunk SET available_at = least(available_at, now()), "
+        "sent_at = sent_at - interval '1 hour' WHERE state = 'ready'",
     )
+
+
+def take_messages(broker: redis.Redis, *queues: str, most: int = 1_000) -> list[int]:
+    """Take messages out of the queues, as workers do; the ids of the chunks that they name."""
+    ids = []
+    for queue in queues:
+        messages: Any = broker.rpop(queue, most)
+        for message in messages or []:
+            arguments, _, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
+            ids.append(int(arguments[0]))
+    return ids

@@ -1,5 +1,4 @@
 import pytest
-from pydantic import ValidationError
 
 from aparella.errors import ConfigurationError
 from aparella.settings import Settings, load
@@ -52,7 +51,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 def test_a_chunk_of_no_rows_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@here/db")
     monkeypatch.setenv("APARELLA_MATCH_CHUNK", value)
-    with pytest.raises(ValidationError, match="match_chunk"):
+    with pytest.raises(ConfigurationError, match="APARELLA_MATCH_CHUNK"):
         load()
 
 
