@@ -38,9 +38,9 @@ class Settings(BaseSettings):
     """How often the reconciler looks; a notification from PostgreSQL wakes it sooner."""
 
     embed_chunk: int = Field(125, ge=1)
-    """Distinct texts in a chunk of encoding. On a CPU the encoder is as fast with 62 as with 1,000
-    (measured), and at the end of a stage processes wait for the last chunk: seconds, with 125. A
-    GPU, which does so many in a moment, wants 2,000."""
+    """Distinct texts in a chunk of encoding. On a CPU 125 are encoded as fast as 1,000 (measured), and
+    at a stage's end the other processes wait only seconds for the last chunk. A GPU, which does so
+    many in a moment, wants 2,000."""
     match_chunk: int = Field(2_000, ge=1)
     """Source records in a chunk of matching."""
     import_chunk: int = Field(20_000, ge=1)
