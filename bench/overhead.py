@@ -33,7 +33,7 @@ K = 10
 PAIRS = int(os.environ.get("BENCH_PAIRS", "3"))
 """Each takes minutes: both sides encode all texts."""
 CHUNK = 125
-"""Texts that a plain process takes at a time. More are encoded no faster (measured up to 1,000), and
+"""Texts that a plain process takes at a time. More are encoded no faster (measured up to 1,000) and
 leave one process waiting longer for the other's last."""
 
 Ranking = NDArray[np.int64]

@@ -38,9 +38,9 @@ class Settings(BaseSettings):
     """How often the reconciler looks; a notification from PostgreSQL wakes it sooner."""
 
     embed_chunk: int = Field(125, ge=1)
-    """Distinct texts in a chunk of encoding. On a CPU 125 are encoded as fast as 1,000 (measured), and
-    at a stage's end the other processes wait only seconds for the last chunk. A GPU, which does so
-    many in a moment, wants 2,000."""
+    """Distinct texts in a chunk of encoding. A CPU encodes 125 at a time as fast as 1,000
+    (measured), and at a stage's end the other processes wait but seconds for the last chunk. A
+    GPU, which does so many in a moment, wants 2,000."""
     match_chunk: int = Field(2_000, ge=1)
     """Source records in a chunk of matching."""
     import_chunk: int = Field(20_000, ge=1)

@@ -149,13 +149,18 @@ def test_a_column_of_another_width_is_refused_and_not_misread(db: sa.Engine) -> 
 def test_a_connection_lost_while_copying_is_transient(db: sa.Engine) -> None:
     shelf = shelve(db, "list", some_hashes(10))
     shelf.store(shelf.block(random_units(10), slice(0)))
-    with pytest.raises(ServiceUnavailableError), transaction(db) as connection:
-        backend = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-        with db.begin() as other:
-            other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend})
-        vectors.store(
-            connection, shelf.model_id, shelf.collection_id, shelf.block(random_units(10))
-        )
+
+    def store_on_a_dead_connection() -> None:
+        with transaction(db) as connection:
+            backend = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+            with db.begin() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend})
+            vectors.store(
+                connection, shelf.model_id, shelf.collection_id, shelf.block(random_units(10))
+            )
+
+    with pytest.raises(ServiceUnavailableError):
+        store_on_a_dead_connection()
     # The pool has thrown the dead connection away.
     shelf.store(shelf.block(random_units(10)))
     assert shelf.count() == 10
