@@ -106,8 +106,8 @@ def parquet() -> bytes:
 @pytest.mark.parametrize(
     ("content", "params", "headers"),
     [
-        (gzip.compress(ROWS), {}, {}),
-        (gzip.compress(ROWS), {}, {"Content-Encoding": "gzip"}),
+        (gzip.compress(ROWS, mtime=0), {}, {}),
+        (gzip.compress(ROWS, mtime=0), {}, {"Content-Encoding": "gzip"}),
         (b'{"id": 1, "name": "AGULLA"}\n{"id": 2, "name": "SONDA"}\n', {"format": "ndjson"}, {}),
         (parquet(), {"attribute": "n"}, {}),
         (ROWS.replace(b",", b";"), {"delimiter": ";"}, {}),
@@ -136,7 +136,7 @@ def test_every_format_is_read(
         (b"", {}, "empty_file", None, "empty"),
         (b"id,name\n", {}, "empty_file", None, "buyers.csv"),
         (b"not a parquet", {"format": "parquet"}, "not_parquet", None, "buyers.csv"),
-        (gzip.compress(ROWS * 9_999)[:-20], {}, "truncated_gzip", None, "cut short"),
+        (gzip.compress(ROWS * 9_999, mtime=0)[:-20], {}, "truncated_gzip", None, "cut short"),
         (ROWS, {"encoding": "klingon"}, "unknown_encoding", "encoding", "klingon"),
         (b'id,name\n1,"' + b"x" * 17_000_000, {}, "unclosed_quote", None, "line 2"),
     ],
