@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from aparella.client import datafolder, output
-from aparella.deploy import control, local
+from aparella.deploy import control, local, ports
 from aparella.deploy.stackfile import Stack
 from aparella.errors import ConfigurationError, InputError
 
@@ -131,7 +131,7 @@ def _stack(say: Callable[[str], None]) -> Iterator[tuple[Path, Callable[..., Non
         os.environ[datafolder.VARIABLE] = folder
         say("Starting PostgreSQL, Valkey, the API and the workers in a folder of their own.")
         try:
-            control.detach(local.Options(data), lambda _line: None)
+            control.detach(local.Options(data, port=ports.choose()), lambda _line: None)
             yield data, lambda *words: _command(say, *words)
         finally:
             control.down(data, lambda _line: None)

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from aparella.client import Client
+from aparella.deploy import ports
 from aparella.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def stack() -> Iterator[Stack]:
         }
         running = Stack(Path(folder), environment)
         try:
-            running.run("up", "--workers", "2", "--detach")
+            running.run("up", "--workers", "2", "--port", str(ports.choose()), "--detach")
             yield running
         finally:
             running.run("down")

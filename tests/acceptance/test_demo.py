@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aparella.deploy import ports
 from tests.acceptance.conftest import BIN, ROOT, Stack
 
 SAMPLE = ROOT / "examples" / "hospital"
@@ -63,7 +64,7 @@ def real() -> Iterator[Stack]:
             environment.pop(name, None)
         stack = Stack(Path(folder), environment)
         try:
-            stack.run("up", "--workers", "1", "--detach")
+            stack.run("up", "--workers", "1", "--port", str(ports.choose()), "--detach")
             yield stack
         finally:
             stack.run("down")

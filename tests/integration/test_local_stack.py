@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aparella.client import datafolder, stack
-from aparella.deploy import control, folder, local, postgres, processes, stackfile, state
+from aparella.deploy import control, folder, local, ports, postgres, processes, stackfile, state
 from aparella.errors import ConfigurationError, ResourceExhaustedError
 
 BARE = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
@@ -52,7 +52,8 @@ def planner(options, stack, found, environ):
         ((child("steady", sleep),), (child("family", family), child("fragile", fragile))),
     )
 
-local.up(local.Options(Path(sys.argv[1])), say, planner)
+port = int(sys.argv[2]) if len(sys.argv) > 2 else None
+local.up(local.Options(Path(sys.argv[1]), port=port), say, planner)
 """
 
 ALL = 6
@@ -74,8 +75,11 @@ class Up:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.lines: list[str] = []
+        # Any port but the preferred one, which a test beside this one may be using.
+        first = not (data / "stack.json").exists()
+        port = [str(ports.choose())] if first else []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, str(data)],
+            [sys.executable, "-c", SUPERVISOR, str(data), *port],
             env={**os.environ, "DATABASE_URL": "", "REDIS_URL": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
