@@ -101,11 +101,9 @@ def nearest(
     for setting in (
         f"hnsw.ef_search = {max(_EF_SEARCH, min(k, 1000))}",
         "hnsw.iterative_scan = relaxed_order",
-        # Scanning the index in its order is always right here. The planner, which expects hardly a
-        # row to pass the filters, would rather read all rows and sort them.
-        # Of all ways to find neighbours in order, only the index needs no sort.
+        # Of all ways to find neighbours in order, only the index needs no sort. The planner, which
+        # expects hardly a row to pass the filters, would rather read all rows and sort them.
         "enable_seqscan = off",
-        "enable_sort = off",
         "enable_sort = off",
     ):
         connection.execute(sa.text(f"SET LOCAL {setting}"))
