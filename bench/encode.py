@@ -19,9 +19,8 @@ from bench._pairs import Figure, compare
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hospital"
 TEXTS = 1_500
 PROCESSES = 2
-CHUNK = 375
-"""Texts that a worker takes at a time. A job's chunks hold more, but there are also many more of
-them: larger ones here would measure how long one process waits for the other's last."""
+CHUNK = 125
+"""Texts that a worker takes at a time, as a job's chunks are cut."""
 
 _encoder: SentenceEncoder
 
@@ -71,7 +70,7 @@ def run() -> list[Figure]:
 
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), initializer=_start) as pool:
         # Long enough for each process to have loaded its model and to take one of the two.
-        list(pool.map(_encode, [texts[:100]] * PROCESSES))
+        list(pool.map(_encode, [texts[:CHUNK]] * PROCESSES))
         reference.encode(texts[:100])
         speed = compare(
             f"encode: {PROCESSES} workers : SentenceTransformer.encode",
