@@ -83,11 +83,15 @@ _EXPIRED = sa.text("""
 """)
 
 # unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
-# small job does not wait behind a big one
+# small job does not wait behind a big one; whose chunks are in work or sent has had its turns
 _UNSENT = sa.text("""
     SELECT next.id FROM stage s CROSS JOIN LATERAL (
-        SELECT c.id, row_number() OVER (ORDER BY c.id) AS turn
-        FROM chunk c
+        SELECT c.id, row_number() OVER (ORDER BY c.id) + busy.chunks AS turn
+        FROM chunk c,
+             (SELECT count(*) AS chunks FROM (
+                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'leased' UNION ALL
+                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'ready'
+                    AND o.sent_at IS NOT NULL) o) busy
         WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
           AND c.sent_at IS NULL
         ORDER BY c.id LIMIT :room) next

@@ -40,27 +40,44 @@ def built(connection: sa.Connection, model_id: int, collection_id: int) -> Built
     return None if row is None else Built(**row._mapping)
 
 
-def build(connection: sa.Connection, model_id: int, collection_id: int, *, memory_mb: int) -> Built:
+def build(
+    connection: sa.Connection,
+    model_id: int,
+    collection_id: int,
+    *,
+    memory_mb: int,
+    anew: bool = False,
+) -> Built:
     """Build the index, after the bulk load: far cheaper than inserting row by row.
 
+    Readers go on meanwhile; an index that is there already serves them until the last moment.
+
     Args:
-        connection: inside a transaction; `maintenance_work_mem` is set for it alone.
+        connection: inside a transaction of its own; `maintenance_work_mem` is set for it alone.
         model_id: whose vectors.
         collection_id: whose records.
         memory_mb: for the build; when the graph does not fit, the build slows down.
+        anew: build even if there is one.
     """
     table = partition(model_id, collection_id)
     name = f"ix_{table}_hnsw"
     started = monotonic()
+    # One build of an index at a time: who had to wait finds the other's.
+    lock = sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+    connection.execute(lock, {"name": name})
+    if not anew and (existing := built(connection, model_id, collection_id)) is not None:
+        return existing
     connection.execute(sa.text(f"SET LOCAL maintenance_work_mem = '{int(memory_mb)}MB'"))
-    connection.execute(sa.text(f"DROP INDEX IF EXISTS {name}"))
     connection.execute(
         sa.text(
-            f"CREATE INDEX {name} ON {table} "
+            f"CREATE INDEX {name}_new ON {table} "
             f"USING hnsw ((embedding::{_CAST}) halfvec_cosine_ops) WITH (m = 16, "
             "ef_construction = 64)"
         )
     )
+    # Dropping the old one first would lock its readers out for the whole build.
+    connection.execute(sa.text(f"DROP INDEX IF EXISTS {name}"))
+    connection.execute(sa.text(f"ALTER INDEX {name}_new RENAME TO {name}"))
     size = connection.execute(
         sa.text("SELECT pg_relation_size(to_regclass(:name))"), {"name": name}
     ).scalar_one()

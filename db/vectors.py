@@ -71,8 +71,9 @@ _TEXTS = sa.text("""
 """)
 _UPSERT = sa.text("""
     INSERT INTO embedding (model_id, collection_id, record_id, text_hash, embedding)
-    SELECT model_id, collection_id, record_id, text_hash, embedding FROM fresh
-    ORDER BY record_id
+    SELECT f.model_id, f.collection_id, f.record_id, f.text_hash, f.embedding
+    FROM fresh f JOIN record r ON r.id = f.record_id AND r.text_hash = f.text_hash
+    ORDER BY f.record_id
     ON CONFLICT (model_id, collection_id, record_id)
     DO UPDATE SET text_hash = excluded.text_hash, embedding = excluded.embedding
     WHERE embedding.text_hash <> excluded.text_hash
@@ -210,8 +211,10 @@ def store(connection: sa.Connection, model_id: int, collection_id: int, block: B
 def load(connection: sa.Connection, model_id: int, collection_id: int) -> Block:
     """All current vectors of a collection, in the order of the record ids.
 
-    Memory is that of the result: rows × (4 × 384 + 24) bytes.
+    Memory is that of the result: rows × (4 × 384 + 24) bytes. Must be the transaction's first
+    statement: it takes one snapshot for the count and the rows.
     """
+    connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     rows = count(connection, model_id, collection_id)
     return _read(connection, _select(model_id, collection_id) + " ORDER BY e.record_id", rows)
 

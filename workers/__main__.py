@@ -1,6 +1,7 @@
 """The command `python -m aparella.workers`: a Celery worker for some of the queues."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -40,7 +41,8 @@ def _hand_back() -> None:
     from aparella.workers.tasks import DRAIN_SIGNAL
 
     for process in _worker.pool._pool._pool if _worker is not None else ():
-        os.kill(process.pid, DRAIN_SIGNAL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, DRAIN_SIGNAL)
 
 
 def main() -> None:

@@ -71,7 +71,9 @@ def _download(url: str, folder: Path) -> None:
         filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.get(path.rstrip("/") + "/", str(part / "model") + "/", recursive=True)
         (part / "model").rename(folder)
-    except (OSError, ImportError, ValueError) as error:
+    except (ImportError, ValueError, FileNotFoundError) as error:
+        raise JobError(f"The model at {url} cannot be had: {error}") from error
+    except OSError as error:
         if not folder.exists():
             raise ServiceUnavailableError(
                 f"The model at {url} cannot be fetched: {error}"

@@ -1,19 +1,25 @@
 """What a worker process keeps from chunk to chunk: its engine, its model, its catalogue."""
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from aparella.db import models, vectors
 from aparella.db.engine import transaction
+from aparella.errors import AparellaError
 from aparella.settings import Settings
 from aparella.workers import artifacts
 from aparella.workers.encoder import Encoder, load_encoder
 from aparella.workers.matching import Catalogue
 
 log = logging.getLogger(__name__)
+
+_SIGN_OF_LIFE = 5.0
+"""Seconds between two ticks while a statement runs."""
 
 Tick = Callable[[int], None]
 """Called with the number of items done since the last call; raises to stop the work."""
@@ -33,6 +39,29 @@ class Outcome:
 
 Write = Callable[[sa.Connection], Outcome]
 """Writes a chunk's results in the transaction that marks it done."""
+
+
+@contextmanager
+def waiting(tick: Tick) -> Iterator[None]:
+    """Give signs of life while the block waits for the database's own work.
+
+    An index build may take an hour in one statement: the worker is not hung meanwhile. What
+    `tick` raises is left for the next one to raise in the work's own thread.
+    """
+    done = threading.Event()
+
+    def live() -> None:
+        while not done.wait(_SIGN_OF_LIFE):
+            with suppress(AparellaError):
+                tick(0)
+
+    thread = threading.Thread(target=live, name="waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @dataclass

@@ -39,7 +39,7 @@ def choose_search(
         hnsw  = sources / 816   +  51 x rows / 100,000  (no build if `indexed`)
 
     Args:
-        rows: distinct texts of the catalogue.
+        rows: records of the catalogue.
         dim: dimension of the vectors.
         memory_bytes: what a worker process may use for the matrix.
         sources: how many queries there will be.
@@ -49,13 +49,13 @@ def choose_search(
     matrix, memory = f"{matrix_bytes / 2**20:,.1f} MB", f"{memory_bytes / 2**20:,.0f} MB"
     if matrix_bytes > memory_bytes:
         reason = (
-            f"The catalogue's {rows:,} distinct texts take {matrix}, more than the {memory} that "
+            f"The catalogue's {rows:,} records take {matrix}, more than the {memory} that "
             "a worker may use for them (APARELLA_MATCH_MEMORY_MB)."
         )
         return SearchPlan("hnsw", reason, matrix_bytes)
     if rows <= _ALWAYS_EXACT_ROWS:
         reason = (
-            f"The catalogue's {rows:,} distinct texts ({matrix}) fit a worker's memory, and up to "
+            f"The catalogue's {rows:,} records ({matrix}) fit a worker's memory, and up to "
             f"{_ALWAYS_EXACT_ROWS:,} an exact search is cheaper than an index."
         )
         return SearchPlan("exact", reason, matrix_bytes)
@@ -65,7 +65,7 @@ def choose_search(
     search: Literal["exact", "hnsw"] = "exact" if exact <= hnsw else "hnsw"
     building = "" if indexed else ", its building included"
     reason = (
-        f"Searching {rows:,} distinct texts for {sources:,} records is estimated at {exact:,.0f} s "
+        f"Searching {rows:,} records for {sources:,} others is estimated at {exact:,.0f} s "
         f"exactly and at {hnsw:,.0f} s through an index{building}."
     )
     return SearchPlan(search, reason, matrix_bytes)

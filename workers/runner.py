@@ -11,7 +11,7 @@ from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError, LeaseLostError, TransientError
 from aparella.workers import decisions, engine
-from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.decisions import Cause
 from aparella.workers.heartbeat import DrainedError, Heartbeat
 from aparella.workers.stages import HANDLERS
@@ -37,7 +37,8 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
             write = _work(context, chunk, heart.tick)
-            _persist(context, lambda: engine.commit(context.db, chunk, write))
+            with waiting(heart.tick):
+                _persist(context, lambda: engine.commit(context.db, chunk, write))
         except LeaseLostError:
             log.warning("chunk %d: the lease was lost; nothing of this attempt is kept", chunk_id)
             return

@@ -21,7 +21,9 @@ def urls() -> Iterator[tuple[str, str]]:
     """URLs of a PostgreSQL with pgvector and of a Redis."""
     given = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
     if given[0] and given[1]:
-        yield given[0], given[1]
+        # Tests empty the Redis database that they use: each pytest process has one of its own.
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        yield given[0], f"{given[1].rsplit('/', 1)[0]}/{number + 1}"
         return
     # Not below pytest's own folder, which only its owner may enter: as root, PostgreSQL runs as a
     # user of its own.

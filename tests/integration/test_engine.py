@@ -666,3 +666,19 @@ def test_a_failure_of_a_stage_that_cannot_go_on_without_is_the_jobs(
         "The stage 'toy 0' failed: the collection is gone",
     )
     assert [failed.items for failed in buried] == [[]]
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_small_job_gets_its_turn_one_hint_at_a_time(context: Context) -> None:
+    """In steady state there is room for one message at a time: the older job must not take all."""
+    big, _ = planned(context, items=40, size=1)
+    with transaction(context.db) as connection:
+        chunks.mark_sent(connection, chunks.unsent(connection, "match", room=4))
+    small, small_ids = planned(context, items=2, size=1)
+    with transaction(context.db) as connection:
+        first = []
+        for _ in range(2):
+            (next_id,) = chunks.unsent(connection, "match", room=1)
+            chunks.mark_sent(connection, [next_id])
+            first.append(next_id)
+    assert first == sorted(small_ids), (big, small)

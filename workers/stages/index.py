@@ -9,7 +9,7 @@ from aparella.db import chunks, index, jobs, records, stages, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.db.tables import DIMENSIONS
-from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.matching import Catalogue, recall, top_k
 from aparella.workers.planning import choose_search
 from aparella.workers.ranking import merge
@@ -37,7 +37,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Choose the search for this catalogue, build its index if need be, and measure its recall."""
     model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
     source_id = chunk.params.get("source_id", collection_id)
-    with transaction(context.db) as connection:
+    with waiting(tick), transaction(context.db) as connection:
         index.analyze(connection, model_id, collection_id)
         rows = vectors.count(connection, model_id, collection_id)
         texts = vectors.count_texts(connection, model_id, collection_id)
@@ -45,7 +45,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         sources = records.count(connection, source_id)
         existing = index.built(connection, model_id, collection_id)
     memory = context.settings.match_memory_mb * _MIB
-    search = choose_search(texts, DIMENSIONS, memory, sources, indexed=existing is not None)
+    # By records, not by distinct texts: loading reads every record's vector.
+    search = choose_search(rows, DIMENSIONS, memory, sources, indexed=existing is not None)
     chosen, reason = search.search, search.reason
     if chunk.params["always"]:
         chosen, reason = "hnsw", "an index was asked for"
@@ -58,12 +59,13 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     }
     if chosen == "hnsw":
         if chunk.params["always"] or existing is None:
-            with transaction(context.db) as connection:
+            with waiting(tick), transaction(context.db) as connection:
                 existing = index.build(
                     connection,
                     model_id,
                     collection_id,
                     memory_mb=context.settings.index_memory_mb,
+                    anew=chunk.params["always"],
                 )
         figures |= {"index_mb": round(existing.bytes / _MIB, 1), "index_s": existing.seconds}
     figures |= _measure(context, chunk, chosen, [edition, rows], tick)

@@ -29,7 +29,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     with transaction(context.db) as connection:
         source = vectors.load_some(connection, model_id, chunk.items)
         if chunk.params["search"] == "hnsw":
-            found = index.nearest(connection, model_id, collection_id, chunk.items, k)
+            found = index.nearest(connection, model_id, collection_id, source.ids.tolist(), k)
             ids, scores = index.as_arrays(found, source.ids, k)
     if chunk.params["search"] == "exact":
         catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"])
