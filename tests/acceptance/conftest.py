@@ -101,6 +101,7 @@ def stack() -> Iterator[Stack]:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("APARELLA_")},
             **url,
+            **redis_database(),
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "APARELLA_DATA": folder,
             "APARELLA_ENCODER": "hash:0.001",
@@ -116,6 +117,18 @@ def stack() -> Iterator[Stack]:
             yield running
         finally:
             running.run("down")
+
+
+def redis_database() -> dict[str, str]:
+    """A Redis database of this pytest process's own, beyond those of the integration tests.
+
+    Stacks that share one would take each other's messages.
+    """
+    given = os.environ.get("REDIS_URL")
+    if not given:
+        return {}
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return {"REDIS_URL": f"{given.rsplit('/', 1)[0]}/{number + 8}"}
 
 
 @contextmanager
