@@ -21,7 +21,6 @@ _LOCK = sa.text("""
 """)
 _TALLY = sa.text("""
     SELECT count(*) FILTER (WHERE state IN ('ready', 'leased')) AS open,
-           count(*) FILTER (WHERE state = 'leased') AS leased,
            count(*) FILTER (WHERE state = 'dead' AND items = '{}') AS dead_whole,
            coalesce(sum(size) FILTER (WHERE state IN ('done', 'dead')), 0) AS tried,
            coalesce(sum(failed) FILTER (WHERE state = 'done'), 0)
@@ -65,7 +64,6 @@ class Tally:
     """What a stage's chunks add up to; `tried` and `failed` count items, the others chunks."""
 
     open: int
-    leased: int
     dead_whole: int
     tried: int
     failed: int
