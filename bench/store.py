@@ -77,7 +77,7 @@ def run() -> list[Figure]:
             start = time.perf_counter()
             for i in range(0, ROWS_INSERTED, CHUNK):
                 with transaction(on.db) as connection:
-                    connection.execute(sa.insert(tables.embedding), rows[i : i + CHUNK])
+                    connection.execute(sa.insert(tables.models.embedding), rows[i : i + CHUNK])
             return ROWS_INSERTED / (time.perf_counter() - start)
 
         return [

@@ -26,7 +26,7 @@ def test_the_migrated_schema_is_the_declared_one(db: sa.Engine) -> None:
         migrated = connection.execute(CHECKS).all()
         connection.execute(sa.text("CREATE SCHEMA declared"))
         connection.execute(sa.text("SET LOCAL search_path TO declared, public"))
-        for table in metadata.tables.values():
+        for table in metadata.sorted_tables:
             connection.execute(sa.schema.CreateTable(table))
         declared = connection.execute(CHECKS).all()
     assert [tuple(row) for row in migrated] == [

@@ -1,0 +1,9 @@
+"""The tables, as SQLAlchemy declares them; `migrations/` creates exactly these (a test holds it).
+
+Large and hot tables (record, embedding, chunk, match) are written by COPY or set-based SQL only.
+"""
+
+from aparella.db.tables import data, jobs, models, pairs, results
+from aparella.db.tables.base import DIMENSIONS, metadata
+
+__all__ = ["DIMENSIONS", "data", "jobs", "metadata", "models", "pairs", "results"]
