@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aparella.db.jobs import NewStage
 
-QUEUES = ("import", "embed", "match")
+QUEUES = ("import", "embed", "match", "train")
 """Each kind of work has its queue, so that workers can be set aside for it."""
 
 TASK = "aparella.chunk"
@@ -49,7 +49,54 @@ class IndexRequest(_Request):
     model: str | None = None
 
 
-JobRequest = Annotated[MatchRequest | EmbedRequest | IndexRequest, Field(discriminator="kind")]
+class TrainRequest(_Request):
+    """Fine-tune a new version of a model on known pairs, evaluate it, and register it.
+
+    Attributes:
+        name: of the model; the version is the next free one.
+        pairs: pair sets; with several, batches are taken from them in turn.
+        preset: recipe to start from; `recipe` holds what shall differ from it.
+        base: model whose weights it starts from; the base model that comes with Aparella if none.
+        refit: train once more on all pairs after the evaluation on the held-out ones.
+        category: attribute of the catalogue's records by which figures are broken down.
+        promote: make it the default if it passes the gate.
+        by: who asked.
+    """
+
+    kind: Literal["train"]
+    name: Name
+    pairs: Annotated[list[Name], Field(min_length=1, max_length=20)]
+    preset: str = "default"
+    recipe: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    base: str | None = None
+    refit: bool = True
+    category: str | None = None
+    promote: bool = False
+    by: Annotated[str | None, Field(max_length=200)] = None
+
+
+class EvaluateRequest(_Request):
+    """Judge a registered model by the held-out part of a pair set, beside the promoted one."""
+
+    kind: Literal["evaluate"]
+    model: str
+    pairs: Name
+    category: str | None = None
+
+
+class PromoteRequest(_Request):
+    """Make a model the default, if it passes the gate or there is a reason to overrule it."""
+
+    kind: Literal["promote"]
+    model: str
+    reason: Annotated[str | None, Field(min_length=1, max_length=2_000)] = None
+    by: Annotated[str | None, Field(max_length=200)] = None
+
+
+JobRequest = Annotated[
+    MatchRequest | EmbedRequest | IndexRequest | TrainRequest | EvaluateRequest | PromoteRequest,
+    Field(discriminator="kind"),
+]
 
 
 def import_stages(upload_id: int) -> list[NewStage]:
