@@ -74,6 +74,8 @@ class Stage(Progress):
     eta_seconds: float | None
     started_at: datetime | None
     finished_at: datetime | None
+    detail: dict[str, Any] | None = None
+    """What a long piece of work says about itself: a training's step and loss."""
 
     @classmethod
     def of(cls, stage: StageProgress, pace: Pace) -> Self:

@@ -6,10 +6,12 @@ transition is one conditional UPDATE, so that it happens once however often it i
 times are the database's: workers' clocks may differ.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from aparella.errors import LeaseLostError
 
@@ -38,15 +40,18 @@ _START_JOB = sa.text(
     "UPDATE job SET state = 'running', started_at = now() WHERE id = :id AND state = 'queued'"
 )
 
-# heartbeat: prolongs the lease and brings back whether the job is being cancelled
+# heartbeat: prolongs the lease and brings back whether the job is being cancelled. Progress within
+# a chunk never goes back, even when another attempt starts from an older checkpoint.
 _HEARTBEAT = sa.text("""
     UPDATE chunk c
     SET lease_until = now() + make_interval(secs => :lease),
-        progress_at = now() - make_interval(secs => :idle)
+        progress_at = now() - make_interval(secs => :idle),
+        progress_done = greatest(c.progress_done, :done),
+        detail = coalesce(:detail, c.detail)
     FROM job j
     WHERE c.id = :id AND c.lease_token = :token AND c.state = 'leased' AND j.id = c.job_id
     RETURNING j.state
-""")
+""").bindparams(sa.bindparam("detail", type_=JSONB(none_as_null=True)))
 
 # commit, first half: whoever holds this row lock with the right token may write results
 _FENCE = sa.text("SELECT state, lease_token FROM chunk WHERE id = :id FOR NO KEY UPDATE")
@@ -82,40 +87,6 @@ _EXPIRED = sa.text("""
     FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-# unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
-# small job does not wait behind a big one; whose chunks are in work or sent has had its turns
-_UNSENT = sa.text("""
-    SELECT next.id FROM stage s CROSS JOIN LATERAL (
-        SELECT c.id, row_number() OVER (ORDER BY c.id) + busy.chunks AS turn
-        FROM chunk c,
-             (SELECT count(*) AS chunks FROM (
-                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'leased' UNION ALL
-                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'ready'
-                    AND o.sent_at IS NOT NULL) o) busy
-        WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
-          AND c.sent_at IS NULL
-        ORDER BY c.id LIMIT :room) next
-    WHERE s.state = 'running' AND s.queue = :queue
-    ORDER BY next.turn, next.id LIMIT :room
-""")
-# untaken: chunks whose message went out long ago and led to no claim
-_UNTAKEN = sa.text("""
-    SELECT c.id FROM stage s JOIN chunk c ON c.stage_id = s.id
-    WHERE s.state = 'running' AND s.queue = :queue AND c.state = 'ready'
-      AND c.sent_at < now() - make_interval(secs => :patience)
-    ORDER BY c.sent_at, c.id LIMIT :most
-""")
-_MARK_SENT = sa.text("UPDATE chunk SET sent_at = now() WHERE id = ANY(:ids) AND state = 'ready'")
-_LOAD = sa.text("""
-    SELECT s.queue, count(*) FILTER (WHERE c.state = 'leased') AS leased,
-           count(*) FILTER (WHERE c.state = 'ready') AS sent
-    FROM stage s
-    LEFT JOIN (SELECT stage_id, state FROM chunk WHERE state = 'leased' UNION ALL
-               SELECT stage_id, state FROM chunk WHERE state = 'ready' AND sent_at IS NOT NULL) c
-      ON c.stage_id = s.id
-    WHERE s.state = 'running' GROUP BY s.queue
-""")
-
 
 @dataclass(frozen=True)
 class Claimed:
@@ -133,15 +104,6 @@ class Claimed:
     stage_name: str
     params: dict[str, Any]
     queue: str
-
-
-@dataclass(frozen=True)
-class Load:
-    """A queue's chunks: leased ones, and ready ones for which a message went out."""
-
-    queue: str
-    leased: int
-    sent: int
 
 
 @dataclass(frozen=True)
@@ -179,7 +141,13 @@ def lease(connection: sa.Connection, chunk_id: int, *, worker: str, seconds: flo
 
 
 def heartbeat(
-    connection: sa.Connection, chunk: Claimed, *, lease_seconds: float, idle_seconds: float
+    connection: sa.Connection,
+    chunk: Claimed,
+    *,
+    lease_seconds: float,
+    idle_seconds: float,
+    done: int = 0,
+    detail: Mapping[str, Any] | None = None,
 ) -> str | None:
     """Prolong a lease; the job's state, or None when the lease is no longer ours.
 
@@ -188,12 +156,16 @@ def heartbeat(
         chunk: as claimed.
         lease_seconds: from now on.
         idle_seconds: since the worker last made progress.
+        done: of the chunk's size, where it is one long piece of work.
+        detail: what that work says about itself; None: nothing new.
     """
     values = {
         "id": chunk.id,
         "token": chunk.lease_token,
         "lease": lease_seconds,
         "idle": idle_seconds,
+        "done": done,
+        "detail": detail,
     }
     state = connection.execute(_HEARTBEAT, values).scalar()
     return None if state is None else str(state)
@@ -285,34 +257,15 @@ def add(
     )
 
 
+def add_whole(connection: sa.Connection, plan: Claimed, *, size: int = 1) -> None:
+    """Add the one chunk of a stage that is a single piece of work; `plan` is its plan chunk."""
+    add(connection, job_id=plan.job_id, stage_id=plan.stage_id, kind="work", items=[], size=size)
+
+
 def expired(connection: sa.Connection, *, progress_seconds: float) -> list[tuple[int, int, bool]]:
     """Lock chunks whose worker is gone or hung: (id, lease token, hung)."""
     rows = connection.execute(_EXPIRED, {"progress": progress_seconds})
     return [(row.id, row.lease_token, row.hung) for row in rows]
-
-
-def load(connection: sa.Connection) -> list[Load]:
-    """For each queue that a running stage uses, what is in work and what was sent for it."""
-    return [Load(**row._mapping) for row in connection.execute(_LOAD)]
-
-
-def unsent(connection: sa.Connection, queue: str, *, room: int) -> list[int]:
-    """Ids of up to `room` chunks without a message, in turn between the running stages."""
-    values = {"queue": queue, "room": room}
-    return [int(i) for i in connection.execute(_UNSENT, values).scalars()]
-
-
-def untaken(
-    connection: sa.Connection, queue: str, *, most: int, patience_seconds: float
-) -> list[int]:
-    """Ids of up to `most` chunks whose message is older than the patience, oldest first."""
-    values = {"queue": queue, "most": most, "patience": patience_seconds}
-    return [int(i) for i in connection.execute(_UNTAKEN, values).scalars()]
-
-
-def mark_sent(connection: sa.Connection, ids: list[int]) -> None:
-    """Note that messages for these chunks went out now."""
-    connection.execute(_MARK_SENT, {"ids": ids})
 
 
 def notify(connection: sa.Connection) -> None:

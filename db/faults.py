@@ -54,6 +54,19 @@ def add_for_records(
     )
 
 
+def add(
+    connection: sa.Connection, *, job_id: int, stage_id: int, key: str, code: str, message: str
+) -> None:
+    """Add one error, about a key."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO job_error (job_id, stage_id, key, code, message) "
+            "VALUES (:job, :stage, :key, :code, :message)"
+        ),
+        {"job": job_id, "stage": stage_id, "key": key, "code": code, "message": message},
+    )
+
+
 def count(connection: sa.Connection, job_id: int) -> int:
     """How many rows or records of the job have an error."""
     return int(

@@ -2,13 +2,15 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+import numpy as np
 import psycopg2
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from aparella.errors import NotFoundError
 
@@ -128,6 +130,60 @@ def edition(connection: sa.Connection, collection_id: int) -> int:
     """How many imports were applied to a collection."""
     query = "SELECT edition FROM collection WHERE id = :id"
     return int(connection.execute(sa.text(query), {"id": collection_id}).scalar_one())
+
+
+def hold(connection: sa.Connection, collection_ids: Sequence[int]) -> None:
+    """Keep these collections as they are until the transaction ends: imports wait for it."""
+    connection.execute(
+        sa.text("SELECT FROM collection WHERE id = ANY(:ids) ORDER BY id FOR SHARE"),
+        {"ids": list(collection_ids)},
+    )
+
+
+def bearers(
+    connection: sa.Connection,
+    collection_id: int,
+    hashes: Sequence[bytes],
+    attributes: Sequence[str],
+) -> tuple[dict[bytes, set[int]], dict[int, str]]:
+    """The records that bear these texts.
+
+    Returns:
+        Their ids by the text's hash, and by their id the first of these attributes that they have.
+    """
+    query = sa.text("""
+        SELECT id, text_hash, attributes FROM record
+        WHERE collection_id = :id AND removed_at IS NULL AND text_hash = ANY(:hashes)
+    """)
+    ids: dict[bytes, set[int]] = {}
+    values: dict[int, str] = {}
+    for row in connection.execute(query, {"id": collection_id, "hashes": list(hashes)}):
+        ids.setdefault(bytes(row.text_hash), set()).add(row.id)
+        value = next(
+            (row.attributes[name] for name in attributes if row.attributes.get(name)), None
+        )
+        if value is not None:
+            values[row.id] = str(value)
+    return ids, values
+
+
+def text_pages(
+    engine: sa.Engine, collection_id: int, *, size: int = 10_000
+) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
+    """All records' ids and texts, page by page in the order of the ids."""
+    query = sa.text("""
+        SELECT id, text FROM record WHERE collection_id = :id AND removed_at IS NULL AND id > :after
+        ORDER BY id LIMIT :size
+    """)
+    after = 0
+    while True:
+        with engine.connect() as connection:
+            values = {"id": collection_id, "after": after, "size": size}
+            rows = connection.execute(query, values).all()
+        if not rows:
+            return
+        after = int(rows[-1].id)
+        yield np.array([row.id for row in rows], dtype=np.int64), [row.text for row in rows]
 
 
 def create_upload(

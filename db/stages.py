@@ -31,19 +31,28 @@ _HAS_OPEN = sa.text("""
     SELECT EXISTS (SELECT FROM chunk WHERE stage_id = :id AND state = 'ready')
         OR EXISTS (SELECT FROM chunk WHERE stage_id = :id AND state = 'leased')
 """)
-# progress: one row a stage; the rate is over the last minute of finished chunks
+# progress: one row a stage; the rate is over the last minute of finished chunks. `meanwhile` is how
+# far chunks are that are one long piece of work
 _PROGRESS = sa.text("""
     SELECT s.id, s.job_id, s.name, s.queue, s.state, s.skipped, s.started_at, s.finished_at,
            coalesce(sum(c.size) FILTER (WHERE c.state <> 'split'), 0) AS total,
-           coalesce(sum(c.size - c.failed) FILTER (WHERE c.state = 'done'), 0) AS done,
+           coalesce(sum(c.size - c.failed) FILTER (WHERE c.state = 'done'), 0)
+             + meanwhile.done AS done,
            coalesce(sum(c.failed) FILTER (WHERE c.state = 'done'), 0)
              + coalesce(sum(c.size) FILTER (WHERE c.state = 'dead'), 0) AS failed,
            coalesce(sum(c.size) FILTER (WHERE c.state = 'done'
              AND c.finished_at > now() - interval '60 s'), 0) AS recent,
            extract(epoch FROM least(now() - s.started_at, interval '60 s'))::float8
-             AS recent_seconds
+             AS recent_seconds,
+           meanwhile.detail
     FROM stage s LEFT JOIN chunk c ON c.stage_id = s.id
-    WHERE s.job_id = ANY(:jobs) GROUP BY s.id ORDER BY s.job_id, s.position
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(o.progress_done), 0) AS done,
+               (array_agg(o.detail) FILTER (WHERE o.detail IS NOT NULL))[1] AS detail
+        FROM chunk o WHERE o.stage_id = s.id AND o.state IN ('ready', 'leased')
+          AND o.items = '{}') meanwhile
+    WHERE s.job_id = ANY(:jobs)
+    GROUP BY s.id, meanwhile.done, meanwhile.detail ORDER BY s.job_id, s.position
 """)
 
 
@@ -86,6 +95,7 @@ class Progress:
     failed: int
     recent: int
     recent_seconds: float | None
+    detail: dict[str, Any] | None = None
 
 
 def has_open_chunks(connection: sa.Connection, stage_id: int) -> bool:
@@ -165,6 +175,12 @@ def add_params(connection: sa.Connection, job_id: int, handler: str, patch: dict
         "UPDATE stage SET params = params || :patch WHERE job_id = :job AND handler = :handler"
     ).bindparams(sa.bindparam("patch", type_=JSONB))
     connection.execute(query, {"job": job_id, "handler": handler, "patch": patch})
+
+
+def skip_waiting(connection: sa.Connection, job_id: int) -> None:
+    """Leave out the stages that have not begun: the job ends well without them."""
+    query = "UPDATE stage SET state = 'skipped' WHERE job_id = :job AND state = 'waiting'"
+    connection.execute(sa.text(query), {"job": job_id})
 
 
 def progress(connection: sa.Connection, job_ids: list[int]) -> list[Progress]:

@@ -5,7 +5,7 @@ while its `text_hash` is its record's: a changed text leaves the old vector behi
 embed job overwrites it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +132,41 @@ def _attach(connection: sa.Connection, parent: str, name: str, value: int) -> No
         )
 
 
+def collections(connection: sa.Connection, model_id: int) -> list[tuple[int, str, bool]]:
+    """Id and name of each collection that has vectors of a model, and whether they are indexed."""
+    query = sa.text("""
+        SELECT c.id, c.name, EXISTS (SELECT FROM vector_index i WHERE i.model_id = :model
+                                     AND i.collection_id = c.id) AS indexed
+        FROM collection c WHERE to_regclass('embedding_' || :model || '_' || c.id) IS NOT NULL
+        ORDER BY c.id
+    """)
+    rows = connection.execute(query, {"model": model_id})
+    return [(row.id, row.name, row.indexed) for row in rows]
+
+
+def behind(
+    connection: sa.Connection,
+    old_id: int,
+    new_id: int,
+    collection_id: int,
+    *,
+    most: int | None = None,
+) -> list[int]:
+    """Ids of records that have a fitting vector of the old model and none of the new one.
+
+    With `most`, at most so many.
+    """
+    query = sa.text(f"""
+        SELECT r.id FROM {_CURRENT.replace(":model", ":old")}
+          AND NOT EXISTS (SELECT FROM embedding n WHERE n.model_id = :new
+                          AND n.collection_id = :collection AND n.record_id = r.id
+                          AND n.text_hash = r.text_hash)
+        ORDER BY r.id LIMIT :most
+    """)
+    values = {"old": old_id, "new": new_id, "collection": collection_id, "most": most}
+    return [int(i) for i in connection.execute(query, values).scalars()]
+
+
 def reuse(connection: sa.Connection, model_id: int, collection_id: int) -> int:
     """Copy vectors of texts that are known from other records; returns how many records got one."""
     values = {"model": model_id, "collection": collection_id}
@@ -231,6 +266,22 @@ def each_block(
         take(_block(part))
 
     copy.read(connection, _select(model_id, collection_id), _READ, convert)
+
+
+def pages(
+    engine: sa.Engine, model_id: int, collection_id: int, *, size: int = 16_384
+) -> Iterator[Block]:
+    """The same block by block, in the order of the record ids, without a transaction in between."""
+    after = -1
+    while True:
+        query = _select(model_id, collection_id)
+        query += f" AND e.record_id > {after} ORDER BY e.record_id LIMIT {int(size)}"
+        with engine.connect() as connection:
+            block = _read(connection, query, size)
+        if not len(block.ids):
+            return
+        yield block
+        after = int(block.ids[-1])
 
 
 def load_some(connection: sa.Connection, model_id: int, record_ids: Sequence[int]) -> Block:

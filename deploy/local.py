@@ -200,7 +200,11 @@ def own_processes(
         answers=lambda: _api_answers(stack.url),
         address=stack.url,
     )
-    concurrency = str(options.workers or cores())
+    workers = module("workers", "--queues", "import,embed,match")
+    workers += ("--concurrency", str(options.workers or cores()))
+    # A training is one process with a thread for each core.
+    trainer = module("workers", "--queues", "train", "--name", "trainer", "--concurrency", "1")
+    trainer += ("--threads", str(cores()))
     return Plan(
         migration=Child(
             "migrate", module("db.migrate"), env, cwd=options.data, patience=float(60 * 60)
@@ -209,7 +213,8 @@ def own_processes(
             (api,),
             (
                 # A chunk in work has 20 s to end, then it is handed back.
-                child("workers", module("workers", "--concurrency", concurrency), grace=30.0),
+                child("workers", workers, grace=30.0),
+                child("trainer", trainer, grace=30.0),
                 child("reconciler", module("workers.reconciler"), grace=10.0),
             ),
         ),

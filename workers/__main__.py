@@ -19,6 +19,9 @@ from aparella.workers.contracts import QUEUES
 DRAIN_SECONDS = 20.0
 """After SIGTERM a chunk may go on for so long; then it is handed back."""
 
+LONGEST = {"train": 7 * 24 * 3600, "other": 6 * 3600}
+"""Seconds of a chunk: the last resort behind the heartbeat's own watch of progress."""
+
 log = logging.getLogger(__name__)
 _worker: Any = None
 
@@ -55,17 +58,24 @@ def main() -> None:
         default=os.cpu_count(),
         help="processes, one thread each (default: one per core)",
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of each process (default: %(default)s); a training wants all cores",
+    )
     parser.add_argument("--name", default="worker", help="its name in logs")
     arguments = parser.parse_args()
     queues = arguments.queues.split(",")
     if unknown := set(queues) - set(QUEUES):
         parser.error(f"unknown queue {', '.join(unknown)}: there are {', '.join(QUEUES)}")
-    if arguments.concurrency < 1:
-        parser.error("--concurrency must be at least 1")
+    if min(arguments.concurrency, arguments.threads) < 1:
+        parser.error("--concurrency and --threads must be at least 1")
     # Before any library reads them.
     os.environ.update(
-        OMP_NUM_THREADS="1",
-        MKL_NUM_THREADS="1",
+        OMP_NUM_THREADS=str(arguments.threads),
+        MKL_NUM_THREADS=str(arguments.threads),
+        APARELLA_THREADS=str(arguments.threads),
         TOKENIZERS_PARALLELISM="false",
         TQDM_DISABLE="1",  # no progress bars in a log
     )
@@ -85,6 +95,7 @@ def main() -> None:
                 f"--queues={arguments.queues}",
                 f"--concurrency={arguments.concurrency}",
                 f"--hostname={arguments.name}@%h",
+                f"--time-limit={LONGEST['train' if 'train' in queues else 'other']}",
                 "--loglevel=INFO",
                 "--without-gossip",
                 "--without-mingle",

@@ -32,8 +32,6 @@ def make_app(settings: Settings) -> Celery:
         # and respawn it for ever.
         worker_proc_alive_timeout=180.0,
         worker_max_tasks_per_child=2_000,  # bounds what a leak in a library can grow to
-        # The last resort behind the heartbeat's own watch of progress.
-        task_time_limit=6 * 3600,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,

@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -21,8 +22,17 @@ log = logging.getLogger(__name__)
 _SIGN_OF_LIFE = 5.0
 """Seconds between two ticks while a statement runs."""
 
-Tick = Callable[[int], None]
-"""Called with the number of items done since the last call; raises to stop the work."""
+
+class Tick(Protocol):
+    """A sign of life from a chunk's work; raises to stop it."""
+
+    def __call__(self, done: int, detail: Mapping[str, Any] | None = None) -> None:
+        """Note progress.
+
+        Args:
+            done: items done since the last call.
+            detail: what the work says about itself, for a chunk that is one long piece of work.
+        """
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What may be asked for, and the stages that answer it. All that the API knows of the workers."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,8 +138,126 @@ def match_stages(model_id: int, source_id: int, target_id: int, k: int) -> list[
         stages.append(_embed("embed target", model_id, target_id))
     return [
         *stages,
+        NewStage("drift", "drift", "match", params),
         NewStage("index", "index", "match", params),
         NewStage("match", "match", "match", params),
+    ]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A pair set by which models are judged; without a catalogue its own targets are searched."""
+
+    pair_set_id: int
+    collection_id: int | None
+    catalogue: str | None
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model that ranks the queries of these folds, which it was not trained on."""
+
+    model_id: int
+    folds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A collection that a promotion must bring over to the new model."""
+
+    collection_id: int
+    name: str
+    indexed: bool
+
+
+def train_stages(
+    model_id: int,
+    entrants: Sequence[Entrant],
+    judges: Sequence[Judge],
+    references: Mapping[int, str],
+    category: str | None,
+) -> list[NewStage]:
+    """Stages of a training: each entrant is trained and embeds the catalogues; then all are judged.
+
+    Args:
+        model_id: the version that is to come out.
+        entrants: those that are judged in its stead; it may be one of them.
+        judges: the pair sets.
+        references: id and name of the models that are ranked beside it.
+        category: attribute by which figures are broken down.
+    """
+    plan: list[NewStage] = []
+    trained = [entrant.model_id for entrant in entrants]
+    for number, entrant in enumerate(entrants, 1):
+        round_of = f" {number}/{len(entrants)}" if len(entrants) > 1 else ""
+        held_out = f"train without held-out pairs{round_of}"
+        plan.append(_train(held_out, entrant.model_id))
+        plan += _catalogues(judges, {entrant.model_id: f"new model{round_of}"})
+    plan += evaluate_stages(model_id, entrants, judges, references, category)
+    if model_id not in trained:
+        plan.append(_train("train on all pairs", model_id))
+    card = {"model_id": model_id, "twins": [i for i in trained if i != model_id]}
+    return [*plan, NewStage("card", "card", "train", card)]
+
+
+def evaluate_stages(
+    model_id: int,
+    entrants: Sequence[Entrant],
+    judges: Sequence[Judge],
+    references: Mapping[int, str],
+    category: str | None,
+) -> list[NewStage]:
+    """Stages of an evaluation: the references embed the catalogues, then all are judged."""
+    params = {
+        "model_id": model_id,
+        "entrants": [asdict(entrant) for entrant in entrants],
+        "references": list(references),
+        "judges": [asdict(judge) for judge in judges],
+        "category": category,
+    }
+    return [
+        *_catalogues(judges, references),
+        NewStage("evaluate", "evaluate", "train", params),
+    ]
+
+
+def promote_stages(
+    model_id: int, catalogues: Sequence[Catalogue], *, request: Mapping[str, Any], required: bool
+) -> list[NewStage]:
+    """Stages of a promotion: the gate, then every catalogue beside the old, then the switch.
+
+    Args:
+        model_id: the model to make the default.
+        catalogues: that have vectors of the present default.
+        request: `reason` and `by`, as asked.
+        required: whether a gate that does not let it pass fails the job; otherwise the job ends
+            well without the promotion.
+    """
+    params = {"model_id": model_id, **request}
+    plan = [NewStage("gate", "gate", "match", {**params, "required": required})]
+    for one in catalogues:
+        plan.append(_embed(f"embed {one.name}", model_id, one.collection_id))
+        index = {
+            "model_id": model_id,
+            "collection_id": one.collection_id,
+            "always": one.indexed,
+            "summary": f"plan {one.name}",
+        }
+        plan.append(NewStage(f"index {one.name}", "index", "match", index))
+    return [*plan, NewStage("switch", "switch", "match", params)]
+
+
+def _train(name: str, model_id: int) -> NewStage:
+    return NewStage(name, "train", "train", {"model_id": model_id})
+
+
+def _catalogues(judges: Sequence[Judge], models: Mapping[int, str]) -> list[NewStage]:
+    """Stages that give every judge's catalogue the models' vectors, once each."""
+    wanted = {j.collection_id: j.catalogue for j in judges if j.collection_id is not None}
+    return [
+        _embed(f"embed {catalogue} ({name})", model_id, collection_id)
+        for collection_id, catalogue in wanted.items()
+        for model_id, name in models.items()
     ]
 
 

@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -28,6 +29,9 @@ class DrainedError(TransientError):
 
     code = "drained"
 
+
+_NEWS = 2.0
+"""Seconds between two beats of work that says how far it is."""
 
 draining = threading.Event()
 """Set when this process is to hand back what it has in hand."""
@@ -46,6 +50,10 @@ class Heartbeat:
         self._stop = threading.Event()
         self._verdict: type[AparellaError] | None = None
         self._progress = monotonic()
+        # Only of a chunk that is one long piece of work: others count when they are done.
+        self._whole = not chunk.items
+        self._done = 0
+        self._detail: Mapping[str, Any] | None = None
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -62,8 +70,8 @@ class Heartbeat:
         # A beat that waits for a dead server must not hold up the worker: the thread is a daemon.
         self._thread.join(timeout=1.0)
 
-    def tick(self, _done: int = 0) -> None:
-        """Note progress.
+    def tick(self, done: int = 0, detail: Mapping[str, Any] | None = None) -> None:
+        """Note progress; see `context.Tick`.
 
         Raises:
             LeaseLostError: another worker has the chunk.
@@ -71,13 +79,16 @@ class Heartbeat:
             DrainedError: this worker is being stopped.
         """
         self._progress = monotonic()
+        if self._whole:
+            self._done += done
+            self._detail = detail or self._detail
         if self._verdict is not None:
             raise self._verdict(f"chunk {self._chunk.id}")
         if draining.is_set():
             raise DrainedError("the worker is being stopped")
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._settings.heartbeat_seconds):
+        while not self._stop.wait(self._pause()):
             idle = monotonic() - self._progress
             if idle > self._settings.progress_seconds:
                 log.critical(
@@ -93,6 +104,8 @@ class Heartbeat:
                         self._chunk,
                         lease_seconds=self._settings.lease_seconds,
                         idle_seconds=idle,
+                        done=min(self._done, self._chunk.size),
+                        detail=self._detail,
                     )
             except AparellaError as error:
                 log.warning("chunk %d: heartbeat failed: %s", self._chunk.id, error)
@@ -101,3 +114,8 @@ class Heartbeat:
                 self._verdict = LeaseLostError
             elif state not in ("queued", "running"):
                 self._verdict = CancelledError
+
+    def _pause(self) -> float:
+        """Seconds to the next beat: few while there is progress that somebody may be watching."""
+        seconds = self._settings.heartbeat_seconds
+        return min(seconds, _NEWS) if self._detail is not None else seconds

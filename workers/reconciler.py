@@ -16,7 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, stages
+from aparella.db import chunks, dispatch, stages
+from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings, load
@@ -71,24 +72,24 @@ class Reconciler:
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
-            for load in chunks.load(connection):
+            for load in dispatch.load(connection):
                 ids = self._due(connection, load)
-                chunks.mark_sent(connection, ids)
+                dispatch.mark_sent(connection, ids)
                 hints += ((load.queue, chunk_id) for chunk_id in ids)
         # After the commit: a worker that is quicker than it would find the rows locked.
         for queue, chunk_id in hints:
             self._broker.send(queue, chunk_id)
 
-    def _due(self, connection: sa.Connection, load: chunks.Load) -> list[int]:
+    def _due(self, connection: sa.Connection, load: Load) -> list[int]:
         """The chunks to send a message for now: new ones as far as there is room, and lost ones.
 
         Of the messages sent, those that neither wait in Redis nor led to a claim are lost.
         """
         ids: list[int] = []
         if (lost := load.sent - self._broker.length(load.queue)) > 0:
-            ids = chunks.untaken(connection, load.queue, most=lost, patience_seconds=PATIENCE)
+            ids = dispatch.untaken(connection, load.queue, most=lost, patience_seconds=PATIENCE)
         if (room := load.leased + SPARE - load.sent) > 0:
-            ids += chunks.unsent(connection, load.queue, room=room)
+            ids += dispatch.unsent(connection, load.queue, room=room)
         return ids
 
 

@@ -33,9 +33,7 @@ def set_up(**_: object) -> None:
     settings = load()
     _context = Context(create(settings, name="worker"), settings)
     signal.signal(DRAIN_SIGNAL, _drain)
-    # One process per core with one thread each is the fastest set-up, and makes vectors
-    # independent of what else is in a batch.
-    use_threads(1)
+    use_threads(settings.threads)
 
 
 def _drain(_signal: int, _frame: FrameType | None) -> None:

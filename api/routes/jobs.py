@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Literal
@@ -12,22 +10,20 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import Field
 
-from aparella.api import problems, schemas
+from aparella.api import plans, schemas
 from aparella.api.dependencies import Database, JobId
 from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
-from aparella.db import faults, imports, jobs, models, records, stages
+from aparella.db import faults, jobs, stages
 from aparella.db.engine import transaction
-from aparella.db.jobs import NewStage
-from aparella.errors import AparellaError, ConflictError, InputError
-from aparella.workers import contracts
-from aparella.workers.contracts import EmbedRequest, IndexRequest, JobRequest, MatchRequest
+from aparella.errors import ConflictError
+from aparella.workers.contracts import JobRequest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 State = Literal[
     "queued", "running", "cancelling", "succeeded", "succeeded_with_errors", "failed", "cancelled"
 ]
-Kind = Literal["import", "embed", "index", "match"]
+Kind = Literal["import", "embed", "index", "match", "pairs", "train", "evaluate", "promote"]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 
@@ -59,18 +55,19 @@ def create_job(
 
     The same `Idempotency-Key` with the same request gives the same job, however often it is sent.
     """
-    with transaction(db) as connection:
-        with _about("model"):
-            model = models.find_model(connection, request.model)
-        job_id, _ = jobs.create(
+    with transaction(db) as connection, connection.begin_nested() as planned:
+        plan = plans.plan(connection, request)
+        job_id, new = jobs.create(
             connection,
             kind=request.kind,
-            params=request.model_dump(exclude={"kind", "model"}),
-            plan=_plan(connection, request, model.id),
-            model_id=model.id,
+            params={**request.model_dump(exclude={"kind", "model"}), **plan.params},
+            plan=plan.stages,
+            model_id=plan.model_id,
             idempotency_key=idempotency_key,
             request_hash=_hash(request),
         )
+        if not new:
+            planned.rollback()  # with it goes the version that a training has reserved
     return accepted(db, job_id, response)
 
 
@@ -138,47 +135,6 @@ def _documents(connection: sa.Connection, found: list[jobs.Job]) -> list[schemas
     rows = stages.progress(connection, [job.id for job in found])
     by_job = {job_id: list(group) for job_id, group in groupby(rows, lambda row: row.job_id)}
     return [schemas.Job.of(job, by_job.get(job.id, []), now) for job in found]
-
-
-def _plan(connection: sa.Connection, request: JobRequest, model_id: int) -> list[NewStage]:
-    def records_of(field: str, name: str) -> int:
-        with _about(field):
-            return _filled_collection(connection, name)
-
-    match request:
-        case MatchRequest():
-            source_id = records_of("source", request.source)
-            target_id = records_of("target", request.target)
-            return contracts.match_stages(model_id, source_id, target_id, request.k)
-        case EmbedRequest():
-            return contracts.embed_stages(model_id, records_of("collection", request.collection))
-        case IndexRequest():
-            return contracts.index_stages(model_id, records_of("collection", request.collection))
-
-
-def _filled_collection(connection: sa.Connection, name: str) -> int:
-    """The id of a collection that has records: a job on none would succeed and say nothing."""
-    collection_id = records.collection_id(connection, name)
-    if records.is_empty(connection, collection_id):
-        running = imports.open_job(connection, name)
-        advice = (
-            "Import a file into it first."
-            if running is None
-            else f"Its import, job {running}, has not ended yet: wait for it."
-        )
-        raise InputError(f"Collection '{name}' has no records. {advice}", code="empty_collection")
-    return collection_id
-
-
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Say which field of the request an error is about."""
-    try:
-        yield
-    except AparellaError as error:
-        if problem := problems.of(error, field=field):
-            raise problem from error
-        raise
 
 
 def _hash(request: JobRequest) -> bytes:

@@ -52,7 +52,7 @@ stage = sa.Table(
     time("started_at"),
     time("finished_at"),
     sa.UniqueConstraint("job_id", "position"),
-    one_of("state", "waiting", "running", "done", "failed", "cancelled"),
+    one_of("state", "waiting", "running", "done", "failed", "cancelled", "skipped"),
     sa.Index("ix_stage_running", "id", postgresql_where=sa.text("state = 'running'")),
 )
 

@@ -71,5 +71,7 @@ evaluation_query = sa.Table(
         nullable=False,
         comment="Of its right records in the whole catalogue, from 1; empty: none was found",
     ),
+    sa.Column("right_records", sa.Integer, nullable=False),
+    sa.Column("category", sa.Text),
     sa.PrimaryKeyConstraint("evaluation_id", "source_hash"),
 )

@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     encoder: str = "sentence-transformers"
     """`sentence-transformers`, or `hash`: a seeded stand-in that measures the engine alone."""
 
+    threads: int = Field(1, ge=1)
+    """Threads of a worker process. One process per core with one thread each is the fastest
+    set-up, and makes a vector independent of what else is in its batch; a process that only
+    trains wants all cores."""
+
     lease_seconds: float = 60.0
     """How long a claimed chunk stays with its worker without a heartbeat."""
     heartbeat_seconds: float = 15.0
@@ -51,6 +56,9 @@ class Settings(BaseSettings):
 
     index_memory_mb: int = Field(512, ge=1)
     """`maintenance_work_mem` of an index build; a graph that does not fit is built slowly."""
+
+    checkpoint_seconds: float = Field(300.0, gt=0)
+    """How often a training saves what it has learnt: a killed one loses at most so much."""
 
     max_upload_mb: int = Field(4_096, ge=1)
 

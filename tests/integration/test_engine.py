@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from aparella.db import chunks, faults, jobs, models, stages
+from aparella.db import chunks, dispatch, faults, jobs, models, stages
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import create, transaction
 from aparella.errors import (
@@ -528,11 +528,11 @@ def test_messages_take_turns_between_jobs(context: Context) -> None:
     _, small = planned(context, items=1, size=1)
     assert len(big) == 500
     with transaction(context.db) as connection:
-        first = chunks.unsent(connection, "match", room=4)
+        first = dispatch.unsent(connection, "match", room=4)
         assert first == [big[0], small[0], big[1], big[2]]
-        chunks.mark_sent(connection, first)
-        assert chunks.unsent(connection, "match", room=4) == big[3:7]
-        assert chunks.unsent(connection, "embed", room=4) == []
+        dispatch.mark_sent(connection, first)
+        assert dispatch.unsent(connection, "match", room=4) == big[3:7]
+        assert dispatch.unsent(connection, "embed", room=4) == []
 
 
 @pytest.mark.usefixtures("stage")
@@ -541,10 +541,10 @@ def test_a_message_counts_as_lost_only_after_a_while(context: Context) -> None:
 
     def untaken() -> list[int]:
         with transaction(context.db) as connection:
-            return chunks.untaken(connection, "match", most=9, patience_seconds=PATIENCE)
+            return dispatch.untaken(connection, "match", most=9, patience_seconds=PATIENCE)
 
     with transaction(context.db) as connection:
-        chunks.mark_sent(connection, ready[:2])
+        dispatch.mark_sent(connection, ready[:2])
     assert untaken() == []
     toy.execute(
         context.db,
@@ -673,12 +673,12 @@ def test_a_small_job_gets_its_turn_one_hint_at_a_time(context: Context) -> None:
     """In steady state there is room for one message at a time: the older job must not take all."""
     big, _ = planned(context, items=40, size=1)
     with transaction(context.db) as connection:
-        chunks.mark_sent(connection, chunks.unsent(connection, "match", room=4))
+        dispatch.mark_sent(connection, chunks.unsent(connection, "match", room=4))
     small, small_ids = planned(context, items=2, size=1)
     with transaction(context.db) as connection:
         first = []
         for _ in range(2):
-            (next_id,) = chunks.unsent(connection, "match", room=1)
-            chunks.mark_sent(connection, [next_id])
+            (next_id,) = dispatch.unsent(connection, "match", room=1)
+            dispatch.mark_sent(connection, [next_id])
             first.append(next_id)
     assert first == sorted(small_ids), (big, small)

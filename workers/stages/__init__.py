@@ -11,7 +11,19 @@ import sqlalchemy as sa
 
 from aparella.db.chunks import Claimed, Failed
 from aparella.workers.context import Context, Tick, Write
-from aparella.workers.stages import apply, clean, embed, index, match
+from aparella.workers.stages import (
+    apply,
+    card,
+    clean,
+    drift,
+    embed,
+    evaluate,
+    gate,
+    index,
+    match,
+    switch,
+    train,
+)
 
 
 class Handler(Protocol):
@@ -29,8 +41,14 @@ class Handler(Protocol):
 
 HANDLERS: dict[str, Handler] = {
     "apply": apply,
+    "card": card,
     "clean": clean,
+    "drift": drift,
     "embed": embed,
+    "evaluate": evaluate,
+    "gate": gate,
     "index": index,
     "match": match,
+    "switch": switch,
+    "train": train,
 }

@@ -13,14 +13,7 @@ from aparella.workers.text import CLEANER_VERSION
 def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
     """One chunk: an import must not be seen half done."""
     upload = imports.find_upload(connection, chunk.params["upload_id"])
-    chunks.add(
-        connection,
-        job_id=chunk.job_id,
-        stage_id=chunk.stage_id,
-        kind="work",
-        items=[],
-        size=upload.rows,
-    )
+    chunks.add_whole(connection, chunk, size=upload.rows)
     return 0
 
 

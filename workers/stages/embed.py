@@ -1,5 +1,7 @@
 """The stage that gives each record a vector: every distinct text is encoded once."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import sqlalchemy as sa
 
@@ -31,14 +33,28 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
 
 def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Encode the chunk's texts and give the vectors to all records that bear them."""
-    model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
+    store = encode(
+        context, chunk.params["model_id"], chunk.params["collection_id"], chunk.items, tick
+    )
+
+    def write(connection: sa.Connection) -> Outcome:
+        store(connection)
+        return Outcome(size=len(chunk.items))
+
+    return write
+
+
+def encode(
+    context: Context, model_id: int, collection_id: int, items: Sequence[int], tick: Tick
+) -> Callable[[sa.Connection], None]:
+    """Encode the texts of records; returns what stores the vectors, for all that bear them."""
     encoder = context.encoder(model_id)
     tick(0)
     with transaction(context.db) as connection:
-        texts = vectors.missing_texts(connection, model_id, chunk.items)
+        texts = vectors.missing_texts(connection, model_id, items)
     encoded = encoder.encode([text.text for text in texts], tick)
 
-    def write(connection: sa.Connection) -> Outcome:
+    def store(connection: sa.Connection) -> None:
         bearers = np.repeat(np.arange(len(texts)), [len(text.record_ids) for text in texts])
         block = vectors.Block(
             ids=np.array([i for text in texts for i in text.record_ids], dtype=np.int64),
@@ -47,9 +63,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         )
         if len(block.ids):
             vectors.store(connection, model_id, collection_id, block)
-        return Outcome(size=len(chunk.items))
 
-    return write
+    return store
 
 
 def bury(connection: sa.Connection, chunk: Failed, code: str, message: str) -> None:

@@ -22,14 +22,7 @@ _MIB = 1 << 20
 
 def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
     """One chunk: there is one index."""
-    chunks.add(
-        connection,
-        job_id=chunk.job_id,
-        stage_id=chunk.stage_id,
-        kind="work",
-        items=[],
-        size=1,
-    )
+    chunks.add_whole(connection, chunk)
     return 0
 
 
@@ -71,7 +64,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     figures |= _measure(context, chunk, chosen, [edition, rows], tick)
 
     def write(connection: sa.Connection) -> Outcome:
-        jobs.add_summary(connection, chunk.job_id, {"plan": figures})
+        jobs.add_summary(connection, chunk.job_id, {chunk.params.get("summary", "plan"): figures})
         stages.add_params(
             connection,
             chunk.job_id,

@@ -46,6 +46,12 @@ def upgrade() -> None:
             comment="What its work says about itself meanwhile",
         ),
     )
+    op.drop_constraint("ck_stage_state", "stage")
+    op.create_check_constraint(
+        "state",
+        "stage",
+        "state IN ('waiting', 'running', 'done', 'failed', 'cancelled', 'skipped')",
+    )
     op.alter_column("upload", "collection_id", nullable=True)
     _models()
     _pairs()
@@ -225,6 +231,8 @@ def _pairs() -> None:
             nullable=False,
             comment="Of its right records in the whole catalogue, from 1; empty: none was found",
         ),
+        sa.Column("right_records", sa.Integer(), nullable=False),
+        sa.Column("category", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["evaluation_id"],
             ["evaluation.id"],
@@ -284,5 +292,10 @@ def downgrade() -> None:
     op.create_unique_constraint("uq_model_name_version", "model", ["name", "version"])
     op.execute("DELETE FROM upload WHERE collection_id IS NULL")
     op.alter_column("upload", "collection_id", nullable=False)
+    op.execute("UPDATE stage SET state = 'cancelled' WHERE state = 'skipped'")
+    op.drop_constraint("ck_stage_state", "stage")
+    op.create_check_constraint(
+        "state", "stage", "state IN ('waiting', 'running', 'done', 'failed', 'cancelled')"
+    )
     op.drop_column("chunk", "detail")
     op.drop_column("chunk", "progress_done")

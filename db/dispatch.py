@@ -1,0 +1,72 @@
+"""Which chunks a message is to be sent for: new ones as there is room, and those whose was lost."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+# unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
+# small job does not wait behind a big one; whose chunks are in work or sent has had its turns
+_UNSENT = sa.text("""
+    SELECT next.id FROM stage s CROSS JOIN LATERAL (
+        SELECT c.id, row_number() OVER (ORDER BY c.id) + busy.chunks AS turn
+        FROM chunk c,
+             (SELECT count(*) AS chunks FROM (
+                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'leased' UNION ALL
+                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'ready'
+                    AND o.sent_at IS NOT NULL) o) busy
+        WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
+          AND c.sent_at IS NULL
+        ORDER BY c.id LIMIT :room) next
+    WHERE s.state = 'running' AND s.queue = :queue
+    ORDER BY next.turn, next.id LIMIT :room
+""")
+# untaken: chunks whose message went out long ago and led to no claim
+_UNTAKEN = sa.text("""
+    SELECT c.id FROM stage s JOIN chunk c ON c.stage_id = s.id
+    WHERE s.state = 'running' AND s.queue = :queue AND c.state = 'ready'
+      AND c.sent_at < now() - make_interval(secs => :patience)
+    ORDER BY c.sent_at, c.id LIMIT :most
+""")
+_MARK_SENT = sa.text("UPDATE chunk SET sent_at = now() WHERE id = ANY(:ids) AND state = 'ready'")
+_LOAD = sa.text("""
+    SELECT s.queue, count(*) FILTER (WHERE c.state = 'leased') AS leased,
+           count(*) FILTER (WHERE c.state = 'ready') AS sent
+    FROM stage s
+    LEFT JOIN (SELECT stage_id, state FROM chunk WHERE state = 'leased' UNION ALL
+               SELECT stage_id, state FROM chunk WHERE state = 'ready' AND sent_at IS NOT NULL) c
+      ON c.stage_id = s.id
+    WHERE s.state = 'running' GROUP BY s.queue
+""")
+
+
+@dataclass(frozen=True)
+class Load:
+    """A queue's chunks: leased ones, and ready ones for which a message went out."""
+
+    queue: str
+    leased: int
+    sent: int
+
+
+def load(connection: sa.Connection) -> list[Load]:
+    """For each queue that a running stage uses, what is in work and what was sent for it."""
+    return [Load(**row._mapping) for row in connection.execute(_LOAD)]
+
+
+def unsent(connection: sa.Connection, queue: str, *, room: int) -> list[int]:
+    """Ids of up to `room` chunks without a message, in turn between the running stages."""
+    values = {"queue": queue, "room": room}
+    return [int(i) for i in connection.execute(_UNSENT, values).scalars()]
+
+
+def untaken(
+    connection: sa.Connection, queue: str, *, most: int, patience_seconds: float
+) -> list[int]:
+    """Ids of up to `most` chunks whose message is older than the patience, oldest first."""
+    values = {"queue": queue, "most": most, "patience": patience_seconds}
+    return [int(i) for i in connection.execute(_UNTAKEN, values).scalars()]
+
+
+def mark_sent(connection: sa.Connection, ids: list[int]) -> None:
+    """Note that messages for these chunks went out now."""
+    connection.execute(_MARK_SENT, {"ids": ids})
