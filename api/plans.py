@@ -111,9 +111,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     ]
     promoted = models.find_model(connection, None)
     references = {one.id: str(one) for one in (base, promoted)}
-    stages = contracts.train_stages(
-        model.id, entrants, _judges(sets), references, request.category
-    )
+    stages = contracts.train_stages(model.id, entrants, _judges(sets), references, request.category)
     if request.promote:
         stages += contracts.promote_stages(
             model.id,
