@@ -7,12 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from aparella.db.pairs import PairSet
-from aparella.workers.evaluation import split
-from aparella.workers.evaluation.split import PairKey
 from aparella.workers.training import recipe
 
 from aparella.api import problems
-from aparella.db import imports, models, pairs, records, registry, vectors
+from aparella.db import imports, models, pairs, partitions, records, registry
 from aparella.db.jobs import NewStage
 from aparella.db.models import Model
 from aparella.errors import AparellaError, InputError
@@ -29,6 +27,8 @@ from aparella.workers.contracts import (
     PromoteRequest,
     TrainRequest,
 )
+from aparella.workers.evaluation import split
+from aparella.workers.evaluation.split import PairKey
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _judges(sets: list[PairSet]) -> list[Judge]:
 
 def _catalogues(connection: sa.Connection, promoted_id: int) -> list[Catalogue]:
     """Every collection that has vectors of the present default."""
-    return [Catalogue(*row) for row in vectors.collections(connection, promoted_id)]
+    return [Catalogue(*row) for row in partitions.collections(connection, promoted_id)]
 
 
 def _records(connection: sa.Connection, parameter: str, name: str) -> int:

@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 import sqlalchemy as sa
 
-from aparella.db import copy, tables, vectors
+from aparella.db import copy, partitions, tables, vectors
 from aparella.db.engine import transaction
 from aparella.db.tables import DIMENSIONS
 from bench._pairs import Figure, compare
@@ -47,7 +47,7 @@ def run() -> list[Figure]:
         def empty_partition() -> int:
             collection = next(collections)
             with transaction(on.db) as connection:
-                vectors.ensure_partition(connection, MODEL, collection)
+                partitions.ensure_partition(connection, MODEL, collection)
             return collection
 
         def ours() -> float:

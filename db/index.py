@@ -11,8 +11,9 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from aparella.db.partitions import partition
 from aparella.db.tables import DIMENSIONS
-from aparella.db.vectors import count, partition
+from aparella.db.vectors import count
 
 _CAST = f"halfvec({DIMENSIONS})"
 _EF_SEARCH = 100

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from aparella.db import copy, index, models, records, vectors
+from aparella.db import copy, index, models, partitions, records, vectors
 from aparella.db.engine import transaction
 from aparella.db.tables import DIMENSIONS
 from aparella.db.vectors import Block
@@ -35,7 +35,7 @@ class Shelf:
 
     def store(self, block: Block) -> None:
         with transaction(self.db) as connection:
-            vectors.ensure_partition(connection, self.model_id, self.collection_id)
+            partitions.ensure_partition(connection, self.model_id, self.collection_id)
             vectors.store(connection, self.model_id, self.collection_id, block)
 
     def load(self) -> Block:
@@ -220,7 +220,7 @@ def test_a_text_known_from_another_collection_is_copied(db: sa.Engine) -> None:
     matrix = random_units(5)
     first.store(first.block(matrix))
     with transaction(db) as connection:
-        vectors.ensure_partition(connection, second.model_id, second.collection_id)
+        partitions.ensure_partition(connection, second.model_id, second.collection_id)
         assert vectors.reuse(connection, second.model_id, second.collection_id) == 5
         assert vectors.reuse(connection, second.model_id, second.collection_id) == 0
     assert second.load().vectors.tobytes() == matrix.tobytes()
@@ -229,7 +229,7 @@ def test_a_text_known_from_another_collection_is_copied(db: sa.Engine) -> None:
 # --- partitions -----------------------------------------------------------------------------------
 
 
-def partitions(db: sa.Engine) -> list[str]:
+def partitions_of(db: sa.Engine) -> list[str]:
     query = "SELECT relid::regclass::text FROM pg_partition_tree('embedding') WHERE level > 0"
     with transaction(db) as connection:
         return sorted(connection.execute(sa.text(query)).scalars())
@@ -241,21 +241,21 @@ def test_a_partition_is_created_once_by_many_at_once(db: sa.Engine) -> None:
     def create(collection_id: int) -> None:
         together.wait()
         with transaction(db) as connection:
-            vectors.ensure_partition(connection, 1, collection_id)
+            partitions.ensure_partition(connection, 1, collection_id)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(create, [7, 7, 7, 8]))
-    assert partitions(db) == ["embedding_1", "embedding_1_7", "embedding_1_8"]
+    assert partitions_of(db) == ["embedding_1", "embedding_1_7", "embedding_1_8"]
     with transaction(db) as connection:
-        vectors.ensure_partition(connection, 1, 7)
-    assert len(partitions(db)) == 3
+        partitions.ensure_partition(connection, 1, 7)
+    assert len(partitions_of(db)) == 3
 
 
 def test_vectors_lie_in_their_partition_and_go_with_it(db: sa.Engine) -> None:
     first, second = shelve(db, "first", some_hashes(4)), shelve(db, "second", some_hashes(3))
     first.store(first.block(random_units(4)))
     second.store(second.block(random_units(3)))
-    name = vectors.partition(first.model_id, first.collection_id)
+    name = partitions.partition(first.model_id, first.collection_id)
     with transaction(db) as connection:
         rows = connection.execute(sa.select(sa.func.count()).select_from(sa.table(name)))
         assert rows.scalar_one() == 4
@@ -337,7 +337,7 @@ def test_the_search_reads_the_index_in_its_order(db: sa.Engine, n: int, analyzed
         with transaction(db) as connection:
             connection.execute(sa.text("ANALYZE record"))
             index.analyze(connection, shelf.model_id, shelf.collection_id)
-    name = vectors.partition(shelf.model_id, shelf.collection_id)
+    name = partitions.partition(shelf.model_id, shelf.collection_id)
     plan = [line.strip() for line in plan_of_nearest(shelf).splitlines()]
     limit = next(place for place, line in enumerate(plan) if line.endswith("Limit"))
     # Nothing between the two: a sort or a join there would read all rows first.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import sqlalchemy as sa
 
-from aparella.db import copy, faults, jobs, vectors
+from aparella.db import copy, faults, jobs, partitions, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.workers.context import Context, Outcome, Tick, Write
@@ -14,7 +14,7 @@ from aparella.workers.context import Context, Outcome, Tick, Write
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
     """Chunks of distinct texts without a vector; texts known from elsewhere are copied."""
     model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
-    vectors.ensure_partition(connection, model_id, collection_id)
+    partitions.ensure_partition(connection, model_id, collection_id)
     skipped = vectors.count(connection, model_id, collection_id)
     reused = vectors.reuse(connection, model_id, collection_id)
     vectors.plan_missing(

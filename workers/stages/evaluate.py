@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from aparella.workers.evaluation import lexical, metrics, split
-from aparella.workers.evaluation.ranks import Blocks, Ranked, Ranks, rank
 
 from aparella.db import chunks, evaluations, jobs, models, pairs, records, vectors
 from aparella.db.chunks import Claimed, Failed
@@ -16,6 +14,8 @@ from aparella.db.evaluations import Query
 from aparella.db.models import Model
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.encoder import Vectors
+from aparella.workers.evaluation import lexical, metrics, split
+from aparella.workers.evaluation.ranks import Blocks, Ranked, Ranks, rank
 
 _CATEGORIES = ("category", "categoria", "categoría", "family", "familia", "família")
 """Attributes that are taken for the records' category where none is named."""

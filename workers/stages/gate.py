@@ -3,13 +3,13 @@
 from typing import Any
 
 import sqlalchemy as sa
-from aparella.workers.evaluation import gate
-from aparella.workers.evaluation.ranks import Ranked, Ranks
 
 from aparella.db import chunks, evaluations, jobs, models, stages
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.evaluation import gate
+from aparella.workers.evaluation.ranks import Ranked, Ranks
 
 
 def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, jobs, models, records, registry, vectors
+from aparella.db import chunks, jobs, models, partitions, records, registry, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.errors import JobError, TransientError
@@ -28,7 +28,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         _check_current(connection, against)
         late = {
             collection_id: (name, vectors.behind(connection, against, model_id, collection_id))
-            for collection_id, name, _ in vectors.collections(connection, against)
+            for collection_id, name, _ in partitions.collections(connection, against)
         }
     for collection_id, (name, items) in late.items():
         if len(items) > MOST_LATE:
@@ -39,7 +39,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             )
         if items:
             with transaction(context.db) as connection:
-                vectors.ensure_partition(connection, model_id, collection_id)
+                partitions.ensure_partition(connection, model_id, collection_id)
             store = embed.encode(context, model_id, collection_id, items, tick)
             with transaction(context.db) as connection:
                 store(connection)

@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from aparella.db.pairs import Pair
-from aparella.workers.evaluation import split
 from aparella.workers.training.checkpoints import Checkpoints
 from aparella.workers.training.pairs import Rejection, TrainingPair
 from aparella.workers.training.recipe import Recipe
@@ -17,6 +16,7 @@ from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.db.models import Model
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
+from aparella.workers.evaluation import split
 
 CATALOGUE_TEXTS = 50_000
 """Catalogue texts among which hard negatives are looked for: a bound for memory and time."""
