@@ -83,7 +83,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             "system": TRIGRAMS if model_id is None else names[model_id],
             "queries": report.overall.queries,
             "records": report.overall.records,
-            **{name: round(value.mean, 4) for name, value in report.overall.items()},
+            **{name: round(value.value, 4) for name, value in report.overall.items()},
             "low": round(report.overall.acc_1.low, 4),
             "high": round(report.overall.acc_1.high, 4),
         }
