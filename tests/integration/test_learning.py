@@ -1,0 +1,237 @@
+"""From pairs to a promoted model, through the API and the engine: real training, no Celery."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from aparella.api.app import create_app
+from aparella.db import jobs, models, partitions
+from aparella.db.engine import transaction
+from aparella.settings import Settings
+from aparella.workers import engine
+from aparella.workers.context import Context
+from aparella.workers.decisions import Cause
+from aparella.workers.runner import run_chunk
+from aparella.workers.stages import HANDLERS
+from tests.integration import drive
+
+LINES = 270
+QUICK = {"epochs": 1, "batch_size": 64}
+TRAIN = {
+    "kind": "train",
+    "name": "hospital",
+    "pairs": ["known"],
+    "preset": "seed",
+    "recipe": QUICK,
+    "category": "family",
+}
+THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"embed_chunk": 200, "match_chunk": 200})
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def known(context: Context, api: TestClient) -> TestClient:
+    """With a list, a catalogue, and the pairs between all their lines."""
+    lines = [(f"L{i}", f"{THINGS[i % 6]} {i}MM") for i in range(LINES)]
+    drive.imported(context, "list", lines)
+    rows = "".join(
+        f'C{i},"{THINGS[i % 6]}S, {THINGS[i % 6]} DE {i} MM",{THINGS[i % 6]}\n'
+        for i in range(LINES)
+    )
+    api.post(
+        "/v1/collections/catalogue/records",
+        params={"key": "id", "text": "name", "attribute": "family"},
+        content=f"id,name,family\n{rows}".encode(),
+    ).raise_for_status()
+    api.post(
+        "/v1/pairs/known",
+        params={"source": "list", "target": "catalogue"},
+        content=(
+            "source_key,target_key\n" + "".join(f"L{i},C{i}\n" for i in range(LINES))
+        ).encode(),
+    ).raise_for_status()
+    drive.run(context)
+    return api
+
+
+def ask(api: TestClient, context: Context, **request: Any) -> jobs.Job:
+    answer = api.post("/v1/jobs", json=request)
+    assert answer.status_code == 202, answer.text
+    drive.run(context)
+    return drive.find(context.db, answer.json()["id"])
+
+
+def promoted(db: sa.Engine) -> models.Model:
+    with transaction(db) as connection:
+        return models.find_model(connection, None)
+
+
+def test_a_training_leaves_a_judged_candidate(context: Context, known: TestClient) -> None:
+    job = ask(known, context, **TRAIN)
+    assert job.state == "succeeded", job.error
+    systems = {row["system"]: row for row in job.summary["evaluation"]}
+    assert list(systems) == [
+        "hospital@1",
+        "all-MiniLM-L6-v2@1",
+        "character trigrams (TF-IDF)",
+    ]
+    for row in systems.values():
+        assert row["queries"] >= 50
+        assert row["records"] == LINES
+        assert 0 <= row["low"] <= row["acc@1"] <= row["high"] <= 1
+    # The trigrams know nothing of models: they find what is alike.
+    assert systems["character trigrams (TF-IDF)"]["acc@1"] > 0.3
+    with transaction(context.db) as connection:
+        model = models.find_model(connection, "hospital")
+        twins = connection.execute(
+            sa.text("SELECT id, status FROM model WHERE twin_of = :id"), {"id": model.id}
+        ).all()
+        left = [partitions.collections(connection, twin.id) for twin in twins]
+    assert (model.status, model.held_out) == ("candidate", [])
+    assert model.training["recipe"]["seed"] == 42
+    assert len(model.sha256) == 64
+    assert [(twin.status) for twin in twins] == ["deleted"]
+    assert left == [[]]
+    assert promoted(context.db).name == "all-MiniLM-L6-v2"
+
+
+def test_the_same_key_reserves_one_version(context: Context, known: TestClient) -> None:
+    first, second = (
+        known.post("/v1/jobs", json=TRAIN, headers={"Idempotency-Key": "once"}) for _ in range(2)
+    )
+    assert first.json()["id"] == second.json()["id"]
+    with transaction(context.db) as connection:
+        count = connection.execute(sa.text("SELECT count(*) FROM model WHERE name = 'hospital'"))
+        assert count.scalar_one() == 2  # the model and its twin
+
+
+def test_few_pairs_are_judged_by_cross_validation(context: Context, api: TestClient) -> None:
+    drive.imported(context, "list", [(f"L{i}", f"{THINGS[i % 6]} {i}MM") for i in range(40)])
+    drive.imported(context, "catalogue", [(f"C{i}", f"{THINGS[i % 6]} {i}") for i in range(40)])
+    rows = "".join(f"L{i},C{i}\n" for i in range(40))
+    api.post(
+        "/v1/pairs/few",
+        params={"source": "list", "target": "catalogue"},
+        content=f"source_key,target_key\n{rows}".encode(),
+    ).raise_for_status()
+    drive.run(context)
+    job = ask(api, context, **{**TRAIN, "pairs": ["few"]})
+    assert job.state == "succeeded", job.error
+    assert {row["queries"] for row in job.summary["evaluation"]} == {40}
+
+
+def test_the_gate_holds_back_what_it_cannot_vouch_for(context: Context, known: TestClient) -> None:
+    ask(known, context, **TRAIN)
+    other = ask(known, context, **TRAIN)
+    assert other.params["version"] == 2
+    with transaction(context.db) as connection:
+        connection.execute(
+            sa.text("DELETE FROM evaluation WHERE model_id = :id"),
+            {"id": promoted(context.db).id},
+        )
+    job = ask(known, context, kind="promote", model="hospital@1")
+    assert job.state == "failed"
+    assert job.error is not None
+    assert "never judged on the same pairs" in job.error
+    assert promoted(context.db).name == "all-MiniLM-L6-v2"
+    with_promotion = ask(known, context, **{**TRAIN, "promote": True})
+    # The references are judged again in this job, so that this time the gate can tell.
+    assert with_promotion.state == "succeeded", with_promotion.error
+    assert "lines" in with_promotion.summary["gate"]
+
+
+def test_a_forced_promotion_and_a_rollback(context: Context, known: TestClient) -> None:
+    drive.match(context.db, "list", "catalogue")
+    drive.run(context)
+    ask(known, context, **TRAIN)
+    before = drive.match(context.db, "list", "catalogue")
+    job = ask(known, context, kind="promote", model="hospital", reason="we looked at it", by="ana")
+    assert job.state == "succeeded", job.error
+    model = promoted(context.db)
+    assert str(model) == "hospital@1"
+    with transaction(context.db) as connection:
+        brought = {name for _, name, _ in partitions.collections(connection, model.id)}
+        kept = connection.execute(
+            sa.text("SELECT reason, promoted_by, verdict FROM promotion")
+        ).one()
+    assert brought == {"list", "catalogue"}
+    assert (kept.reason, kept.promoted_by) == ("we looked at it", "ana")
+    # A job keeps the model that it started with.
+    assert drive.find(context.db, before).model == "all-MiniLM-L6-v2@1"
+    after = drive.match(context.db, "list", "catalogue")
+    drive.run(context)
+    done = drive.find(context.db, after)
+    assert done.model == "hospital@1"
+    assert done.summary["skipped_embeddings"] == 2 * LINES
+    answer = known.post("/v1/models/rollback", json={"by": "ana"})
+    assert answer.status_code == 200, answer.text
+    assert str(promoted(context.db)) == "all-MiniLM-L6-v2@1"
+
+
+def test_a_promotion_survives_a_kill_at_each_step(context: Context, known: TestClient) -> None:
+    drive.match(context.db, "list", "catalogue")
+    drive.run(context)
+    ask(known, context, **TRAIN)
+    answer = known.post("/v1/jobs", json={"kind": "promote", "model": "hospital", "reason": "test"})
+    old, kills = promoted(context.db).id, 0
+    while True:
+        with transaction(context.db) as connection:
+            ready = list(connection.execute(drive.READY).scalars())
+        if not ready:
+            break
+        for chunk_id in ready:
+            die(context, chunk_id)
+            kills += 1
+            assert promoted(context.db).id == old
+            assert not behind(context.db, old)
+            with transaction(context.db) as connection:
+                connection.execute(sa.text("UPDATE chunk SET available_at = now()"))
+            for again in (chunk_id, *halves(context.db, chunk_id)):
+                run_chunk(context, again, worker="survivor")
+            if promoted(context.db).id != old:
+                assert not behind(context.db, old)
+    assert kills >= 10
+    assert drive.find(context.db, answer.json()["id"]).state == "succeeded"
+    assert str(promoted(context.db)) == "hospital@1"
+
+
+def die(context: Context, chunk_id: int) -> None:
+    """Do a chunk's work and vanish before the commit; then let the lease run out."""
+    chunk = drive.claim(context, chunk_id)
+    assert chunk is not None
+    if chunk.kind == "work":
+        HANDLERS[chunk.handler].work(context, chunk, lambda _done, _detail=None: None)
+    with transaction(context.db) as connection:
+        engine.settle(connection, chunk.id, chunk.lease_token, Cause.LOST, "killed")
+
+
+def halves(db: sa.Engine, chunk_id: int) -> list[int]:
+    with transaction(db) as connection:
+        query = sa.text("SELECT id FROM chunk WHERE parent_id = :id")
+        return list(connection.execute(query, {"id": chunk_id}).scalars())
+
+
+def behind(db: sa.Engine, old: int) -> list[tuple[int, int]]:
+    """Records that have a vector of the old default and none of the present one."""
+    now = promoted(db).id
+    query = sa.text("""
+        SELECT o.collection_id, o.record_id FROM embedding o
+        JOIN record r ON r.id = o.record_id AND r.text_hash = o.text_hash
+        WHERE o.model_id = :old AND r.removed_at IS NULL AND NOT EXISTS (
+            SELECT FROM embedding n WHERE n.model_id = :now AND n.record_id = o.record_id)
+    """)
+    with transaction(db) as connection:
+        return [tuple(row) for row in connection.execute(query, {"old": old, "now": now})]
