@@ -37,6 +37,24 @@ record = sa.Table(
     time("removed_at"),
     sa.UniqueConstraint("collection_id", "key"),
     sa.Index(None, "text_hash", "collection_id"),
+    # For reports: a free text by trigrams and by words, and filters on attributes.
+    sa.Index(
+        "ix_record_text_trigrams",
+        sa.literal_column("report_internal.plain(text)").label("plain"),
+        postgresql_using="gin",
+        postgresql_ops={"plain": "gin_trgm_ops"},
+    ),
+    sa.Index(
+        "ix_record_text_words",
+        sa.text("to_tsvector('simple'::regconfig, report_internal.plain(text))"),
+        postgresql_using="gin",
+    ),
+    sa.Index(
+        "ix_record_attributes",
+        "attributes",
+        postgresql_using="gin",
+        postgresql_ops={"attributes": "jsonb_path_ops"},
+    ),
 )
 
 upload = sa.Table(

@@ -1,0 +1,155 @@
+"""The schema `report`: installed from `reports/*.sql`, and who may use it.
+
+Each file is plain SQL with a few marks in it, such as `@search_path@`, for what is known only when
+it is installed: in which schemas our tables and the extensions are.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from aparella.db.tables import DIMENSIONS
+
+ROLE = "aparella_report"
+"""The group of all report logins: it sees schema `report` and nothing else."""
+
+VERSION = 1
+"""Of the contract: what views and functions there are, with what arguments and columns. It rises
+with every change, and docs/reports.md says what changed; what would break a report is not changed
+but goes into a schema `report_v2` beside this one."""
+
+DEPTHS = (40, 100, 200, 400, 1000)
+"""Values of `hnsw.ef_search` that reports can search with, and index builds measure."""
+
+_FOLDER = Path(__file__).parent / "reports"
+_FILES = (
+    "types",
+    "internal",
+    "nearest",
+    "similar",
+    "pairs",
+    "search",
+    "views_data",
+    "views_jobs",
+    "views_matches",
+    "closing",
+)
+_CASES = {
+    "nearest": """\
+        WHEN {0} THEN
+            SELECT n.ids, n.distances INTO ids, distances
+            FROM report_internal.nearest_{0}(vectors, query, k, except_id, filter) n;""",
+    "pairs": """\
+    WHEN {0} THEN
+        RETURN QUERY SELECT * FROM report_internal.pairs_{0}(
+            source_vectors, target_vectors, min_score, k, filter);""",
+}
+_MAY_CREATE_ROLES = sa.text(
+    "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
+)
+_ROLE_EXISTS = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+_CREATE_ROLE = f"""
+    DO $$ BEGIN
+        CREATE ROLE {ROLE} NOLOGIN;
+    -- Roles belong to the server: another database's migration may do the same just now.
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END $$
+"""
+# end: direct members of the role, and our own commands, which take the role on themselves
+_END = sa.text("""
+    SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
+      AND (a.application_name LIKE 'aparella report%' OR EXISTS (
+            SELECT FROM pg_auth_members m WHERE m.member = a.usesysid
+              AND m.roleid = (SELECT r.oid FROM pg_roles r WHERE r.rolname = :role)))
+""")
+# Grants of several databases to one role meet in a catalogue that they share.
+_LOCK_ROLE = "SELECT pg_advisory_xact_lock(hashtext('aparella report role'))"
+
+
+def begin(connection: sa.Connection) -> None:
+    """The schemas, and the function that the indexes of records' texts are made with.
+
+    May be repeated.
+    """
+    connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS report")
+    connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS report_internal")
+    _execute(connection, "plain")
+
+
+def install(connection: sa.Connection) -> None:
+    """Create all views and functions, after `begin`."""
+    for name in _FILES:
+        _execute(connection, name)
+
+
+def drop(connection: sa.Connection) -> None:
+    """Drop all of it; the role stays, which other databases may use as well."""
+    connection.exec_driver_sql("DROP SCHEMA IF EXISTS report, report_internal CASCADE")
+
+
+def admit(connection: sa.Connection) -> str | None:
+    """Create the role if there is none and this user may, and give it its rights.
+
+    Returns:
+        None, or a sentence that says what an administrator has to run.
+    """
+    if not connection.execute(_ROLE_EXISTS, {"role": ROLE}).scalar_one():
+        if not connection.execute(_MAY_CREATE_ROLES).scalar_one():
+            return (
+                f"The database user may not create the role {ROLE}, which reports are read with. "
+                f"An administrator runs: CREATE ROLE {ROLE} NOLOGIN; then `aparella report role "
+                "create NAME` goes on."
+            )
+        connection.exec_driver_sql(_CREATE_ROLE)
+    connection.exec_driver_sql(_LOCK_ROLE)
+    _execute(connection, "grants")
+    return None
+
+
+def end_reports(connection: sa.Connection, *, older_than_s: float) -> int:
+    """End the sessions of report logins whose transaction is older; returns how many were ended.
+
+    None where this user may not: only members of the role that a session has may end it.
+    """
+    try:
+        with connection.begin_nested():
+            return len(connection.execute(_END, {"role": ROLE, "seconds": older_than_s}).all())
+    except sa.exc.ProgrammingError:
+        return 0
+
+
+def _execute(connection: sa.Connection, name: str) -> None:
+    """Run one file, by the driver itself: its colons and percent signs are not parameters."""
+    text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    for mark, value in _marks(connection, name).items():
+        text = text.replace(f"@{mark}@", value)
+    with connection.connection.cursor() as cursor:
+        cursor.execute(text)
+
+
+def _marks(connection: sa.Connection, name: str) -> dict[str, str]:
+    own, unaccent, path = connection.execute(
+        sa.text("""
+            SELECT quote_ident(current_schema()),
+                   (SELECT quote_ident(n.nspname) FROM pg_extension e
+                    JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'unaccent'),
+                   (SELECT string_agg(DISTINCT quote_ident(n.nspname), ', ') FROM pg_extension e
+                    JOIN pg_namespace n ON n.oid = e.extnamespace
+                    WHERE e.extname IN ('vector', 'pg_trgm', 'unaccent')
+                      AND n.nspname <> current_schema())
+        """)
+    ).one()
+    schemas = ["pg_catalog", own, *([path] if path else []), "pg_temp"]
+    return {
+        "search_path": ", ".join(schemas),
+        "schema": own,
+        "unaccent": unaccent,
+        "dimensions": str(DIMENSIONS),
+        "depths": ", ".join(map(str, DEPTHS)),
+        "cases": "\n".join(_CASES[name].format(depth) for depth in DEPTHS)
+        if name in _CASES
+        else "",
+        "version": str(VERSION),
+    }
