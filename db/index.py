@@ -4,8 +4,10 @@ The index is on a `halfvec` cast: half the size, twice the speed, and a recall t
 every job. Candidates are re-ranked by the float32 vectors, so reported scores are exact.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,8 +18,36 @@ from aparella.db.tables import DIMENSIONS
 from aparella.db.vectors import count
 
 _CAST = f"halfvec({DIMENSIONS})"
-_EF_SEARCH = 100
+EF_SEARCH = 100
 """Candidates that a search keeps: recall 0.9998 on 100,000 clustered vectors (DESIGN §9)."""
+_DROP_PATIENCE_S = 2
+"""Seconds for which dropping an old index may hold up those who read its table."""
+_LOCK_NOT_AVAILABLE = "55P03"
+# resources: as much memory as the worker is set to, or the server if that is more; as many parallel
+# workers as the server lets one query have
+_RESOURCES = sa.text("""
+    SELECT set_config('maintenance_work_mem', greatest(:wanted * 1024,
+                      (SELECT setting::bigint FROM pg_settings
+                       WHERE name = 'maintenance_work_mem')) || 'kB', true),
+           set_config('max_parallel_maintenance_workers',
+                      current_setting('max_parallel_workers'), true)
+""")
+_PROGRESS = sa.text("""
+    SELECT phase, round(100.0 * greatest(blocks_done::float8 / nullif(blocks_total, 0),
+                                         tuples_done::float8 / nullif(tuples_total, 0))) AS percent
+    FROM pg_stat_progress_create_index
+    WHERE datname = current_database() AND relid = to_regclass(:table)
+""")
+_STORE_RECALL = sa.text("""
+    INSERT INTO index_recall (model_id, collection_id, ef_search, recall, sample, k)
+    VALUES (:model, :collection, :ef, :recall, :sample, :k)
+""")
+_HAS_RECALL = sa.text("""
+    SELECT EXISTS (SELECT FROM index_recall r JOIN vector_index v
+                   ON v.model_id = r.model_id AND v.collection_id = r.collection_id
+                   AND v.built_at <= r.measured_at
+                   WHERE r.model_id = :model AND r.collection_id = :collection)
+""")
 
 
 @dataclass(frozen=True)
@@ -68,7 +98,7 @@ def build(
     connection.execute(lock, {"name": name})
     if not anew and (existing := built(connection, model_id, collection_id)) is not None:
         return existing
-    connection.execute(sa.text(f"SET LOCAL maintenance_work_mem = '{int(memory_mb)}MB'"))
+    connection.execute(_RESOURCES, {"wanted": int(memory_mb)})
     connection.execute(
         sa.text(
             f"CREATE INDEX {name}_new ON {table} "
@@ -76,9 +106,7 @@ def build(
             "ef_construction = 64)"
         )
     )
-    # Dropping the old one first would lock its readers out for the whole build.
-    connection.execute(sa.text(f"DROP INDEX IF EXISTS {name}"))
-    connection.execute(sa.text(f"ALTER INDEX {name}_new RENAME TO {name}"))
+    _replace(connection, table, name)
     size = connection.execute(
         sa.text("SELECT pg_relation_size(to_regclass(:name))"), {"name": name}
     ).scalar_one()
@@ -95,6 +123,66 @@ def build(
     return result
 
 
+def _replace(connection: sa.Connection, table: str, name: str) -> None:
+    """Give the new index its name, after the old ones are dropped.
+
+    Dropping them first would lock their readers out for the whole build. A report may read the table for minutes, and whoever comes after a drop that waits for it waits
+    as well: an old index that is in use stays, under another name, until the next build.
+    """
+    query = (
+        "SELECT indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = indexrelid"
+    )
+    query += " WHERE indrelid = to_regclass(:table) AND starts_with(c.relname, :name)"
+    found = connection.execute(sa.text(query), {"table": table, "name": name}).scalars().all()
+    for old in set(found) - {f"{name}_new"}:
+        try:
+            with connection.begin_nested():
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_DROP_PATIENCE_S}s'"))
+                connection.execute(sa.text(f"DROP INDEX {old}"))
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            if old == name:
+                number = len(found)
+                connection.execute(sa.text(f"ALTER INDEX {old} RENAME TO {name}_old{number}"))
+    connection.execute(sa.text(f"ALTER INDEX {name}_new RENAME TO {name}"))
+
+
+def progress(connection: sa.Connection, table: str) -> Mapping[str, Any] | None:
+    """How far the build of an index on a table is, by the server's own account."""
+    row = connection.execute(_PROGRESS, {"table": table}).first()
+    return None if row is None else row._mapping
+
+
+def store_recall(
+    connection: sa.Connection,
+    model_id: int,
+    collection_id: int,
+    measured: Mapping[int, float],
+    *,
+    sample: int,
+    k: int,
+) -> None:
+    """Note what recall each depth of search was seen to reach, in place of earlier figures."""
+    connection.execute(
+        sa.text("DELETE FROM index_recall WHERE model_id = :model AND collection_id = :collection"),
+        {"model": model_id, "collection": collection_id},
+    )
+    rows = [
+        {"model": model_id, "collection": collection_id, "ef": ef, "recall": recall}
+        | {"sample": sample, "k": k}
+        for ef, recall in measured.items()
+    ]
+    if rows:
+        connection.execute(_STORE_RECALL, rows)
+
+
+def has_recall(connection: sa.Connection, model_id: int, collection_id: int) -> bool:
+    """Whether the recall of the index that is there was measured."""
+    values = {"model": model_id, "collection": collection_id}
+    return bool(connection.execute(_HAS_RECALL, values).scalar_one())
+
+
 def analyze(connection: sa.Connection, model_id: int, collection_id: int) -> None:
     """Refresh the planner's statistics after a bulk load."""
     connection.execute(sa.text(f"ANALYZE {partition(model_id, collection_id)}"))
@@ -106,6 +194,8 @@ def nearest(
     collection_id: int,
     source_ids: list[int],
     k: int,
+    *,
+    ef_search: int = EF_SEARCH,
 ) -> list[tuple[int, int, float]]:
     """The k nearest records of a collection for each source record, by HNSW.
 
@@ -117,7 +207,7 @@ def nearest(
         (source id, target id, cosine rounded to 6 decimals), best first, ties by target id.
     """
     for setting in (
-        f"hnsw.ef_search = {max(_EF_SEARCH, min(k, 1000))}",
+        f"hnsw.ef_search = {max(ef_search, min(k, 1000))}",
         "hnsw.iterative_scan = relaxed_order",
         # Of all ways to find neighbours in order, only the index needs no sort. The planner, which
         # expects hardly a row to pass the filters, would rather read all rows and sort them.

@@ -52,18 +52,24 @@ Write = Callable[[sa.Connection], Outcome]
 
 
 @contextmanager
-def waiting(tick: Tick) -> Iterator[None]:
+def waiting(
+    tick: Tick, look: Callable[[], Mapping[str, Any] | None] | None = None
+) -> Iterator[None]:
     """Give signs of life while the block waits for the database's own work.
 
     An index build may take an hour in one statement: the worker is not hung meanwhile. What
     `tick` raises is left for the next one to raise in the work's own thread.
+
+    Args:
+        tick: the sign of life.
+        look: how far that work is, for the job to show; called in another thread.
     """
     done = threading.Event()
 
     def live() -> None:
         while not done.wait(_SIGN_OF_LIFE):
             with suppress(AparellaError):
-                tick(0)
+                tick(0, look() if look else None)
 
     thread = threading.Thread(target=live, name="waiting", daemon=True)
     thread.start()

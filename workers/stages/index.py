@@ -1,13 +1,17 @@
 """The stage that prepares the search: chooses exact or HNSW, builds the index, measures recall."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from aparella.db import chunks, index, jobs, records, stages, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
+from aparella.db.partitions import partition
+from aparella.db.reporting import DEPTHS
 from aparella.db.tables import DIMENSIONS
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.matching import Catalogue, recall, top_k
@@ -52,7 +56,10 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     }
     if chosen == "hnsw":
         if chunk.params["always"] or existing is None:
-            with waiting(tick), transaction(context.db) as connection:
+            with (
+                waiting(tick, lambda: _how_far(context, model_id, collection_id)),
+                transaction(context.db) as connection,
+            ):
                 existing = index.build(
                     connection,
                     model_id,
@@ -80,6 +87,12 @@ def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) 
     """The job fails as a whole; its error says why."""
 
 
+def _how_far(context: Context, model_id: int, collection_id: int) -> Mapping[str, Any] | None:
+    with transaction(context.db) as connection:
+        found = index.progress(connection, partition(model_id, collection_id))
+    return None if found is None else {"index": found["phase"], "percent": found["percent"]}
+
+
 def _measure(
     context: Context, chunk: Claimed, chosen: str, stamp: list[int], tick: Tick
 ) -> dict[str, Any]:
@@ -102,16 +115,30 @@ def _measure(
 
     with transaction(context.db) as connection:
         vectors.each_block(connection, model_id, collection_id, add_block)
-        if chosen == "hnsw":
+
+    def measured(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> float:
+        return round(float(recall(exact_ids, ids, exact_scores, scores)), 6)
+
+    def by_index(depth: int) -> float:
+        with transaction(context.db) as connection:
             found = index.nearest(
-                connection, model_id, collection_id, [int(i) for i in sample.ids], k
+                *(connection, model_id, collection_id, sample.ids.tolist(), k), ef_search=depth
             )
+        tick(0)
+        return measured(*index.as_arrays(found, sample.ids, k))
+
     if chosen == "exact":
         catalogue = context.catalogue(model_id, collection_id, stamp)
-        ids, scores = top_k(catalogue, sample.vectors, k, exclude=sample.ids)
+        reached = measured(*top_k(catalogue, sample.vectors, k, exclude=sample.ids))
     else:
-        ids, scores = index.as_arrays(found, sample.ids, k)
-    return {
-        "recall": round(float(recall(exact_ids, ids, exact_scores, scores)), 6),
-        "recall_sample": len(sample.ids),
-    }
+        reached = by_index(index.EF_SEARCH)
+        with transaction(context.db) as connection:
+            known = index.has_recall(connection, model_id, collection_id)
+        if not known:
+            # Reports ask for a recall, and search as deep as was seen to reach it.
+            depths = {d: reached if d == index.EF_SEARCH else by_index(d) for d in DEPTHS if d >= k}
+            with transaction(context.db) as connection:
+                index.store_recall(
+                    *(connection, model_id, collection_id, depths), sample=len(sample.ids), k=k
+                )
+    return {"recall": reached, "recall_sample": len(sample.ids)}
