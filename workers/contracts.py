@@ -247,6 +247,11 @@ def promote_stages(
     return [*plan, NewStage("switch", "switch", "match", params)]
 
 
+def texts_stages(model_id: int) -> list[NewStage]:
+    """Stages of a job that answers reports, which asked for single texts' vectors."""
+    return [NewStage("texts", "texts", "embed", {"model_id": model_id})]
+
+
 def _train(name: str, model_id: int) -> NewStage:
     return NewStage(name, "train", "train", {"model_id": model_id})
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, dispatch, stages
+from aparella.db import chunks, dispatch, jobs, stages, texts
 from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings, load
-from aparella.workers import engine
+from aparella.workers import contracts, engine
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.decisions import Cause
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 SPARE = 4
 """Messages that may wait in a queue beyond one for each busy process. Few, so that a small job's
 chunk is never far from the front; more are sent the moment a worker takes one."""
+MOST_TEXTS = 1_000
+"""Texts of reports in one job."""
 PATIENCE = 5.0
 """Seconds after which a message that left the queue without a claim counts as lost."""
 
@@ -58,6 +60,8 @@ class Reconciler:
         for stage_id in running:
             engine.advance(self._db, stage_id, after_failure=True)
         engine.carry_out_cancels(self._db)
+        with transaction(self._db) as connection:
+            texts.give_up(connection)
 
     def dispatch(self) -> None:
         """Top the queues up.
@@ -72,6 +76,7 @@ class Reconciler:
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
+            answer_reports(connection)
             for load in dispatch.load(connection):
                 ids = self._due(connection, load)
                 dispatch.mark_sent(connection, ids)
@@ -91,6 +96,19 @@ class Reconciler:
         if (room := load.leased + SPARE - load.sent) > 0:
             ids += dispatch.unsent(connection, load.queue, room=room)
         return ids
+
+
+def answer_reports(connection: sa.Connection) -> None:
+    """Make a job, for each model, of the texts whose vectors reports have asked for."""
+    for model_id, ids in texts.waiting(connection, most=MOST_TEXTS).items():
+        job_id, _ = jobs.create(
+            connection,
+            kind="texts",
+            params={"texts": len(ids)},
+            plan=contracts.texts_stages(model_id),
+            model_id=model_id,
+        )
+        texts.assign(connection, ids, job_id)
 
 
 def _is_first(connection: sa.Connection) -> bool:

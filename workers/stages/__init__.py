@@ -22,6 +22,7 @@ from aparella.workers.stages import (
     index,
     match,
     switch,
+    texts,
     train,
 )
 
@@ -50,5 +51,6 @@ HANDLERS: dict[str, Handler] = {
     "index": index,
     "match": match,
     "switch": switch,
+    "texts": texts,
     "train": train,
 }
