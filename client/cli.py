@@ -15,6 +15,7 @@ from aparella.client import (
     outfile,
     output,
     progress,
+    report_commands,
     stack,
     units,
 )
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(job_commands.app, name="job")
+app.add_typer(report_commands.app, name="report")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 

@@ -2,7 +2,7 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -12,29 +12,29 @@ from aparella.errors import InputError, ResourceExhaustedError
 FORMATS = {".csv": "csv", ".ndjson": "ndjson", ".parquet": "parquet"}
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Path, formats: Mapping[str, str] = FORMATS) -> str:
     """The export format that the file's suffix names.
 
     Raises:
         InputError: it names none.
     """
     try:
-        return FORMATS[path.suffix.lower()]
+        return formats[path.suffix.lower()]
     except KeyError:
         raise InputError(
-            f"{path} must end in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}, "
+            f"{path} must end in {', '.join(list(formats)[:-1])} or {list(formats)[-1]}, "
             "which names the format.",
             field="out",
         ) from None
 
 
-def check(path: Path) -> None:
+def check(path: Path, formats: Mapping[str, str] = FORMATS) -> None:
     """Find out whether the file could be written, before hours of work are spent on it.
 
     Raises:
         InputError: the suffix is unknown, or the directory is not there or not writable.
     """
-    format_of(path)
+    format_of(path, formats)
     if path.is_dir():
         raise InputError(f"{path} is a directory: give a file's name.", field="out")
     if not path.parent.is_dir():
@@ -50,14 +50,14 @@ def check(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, formats: Mapping[str, str] = FORMATS) -> Iterator[BinaryIO]:
     """A temporary file beside `path` that takes its place when the block ends well.
 
     Raises:
         InputError: as `check`.
         ResourceExhaustedError: the file cannot be written to its end.
     """
-    check(path)
+    check(path, formats)
     # Opened plainly, not by mkstemp, so the file gets the permissions that the user's umask gives.
     part = path.parent / f".aparella-{secrets.token_hex(6)}.part"
     try:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -53,25 +53,31 @@ def write_json(value: Any) -> None:
 
 
 def table(
-    columns: Iterable[str], rows: Iterable[Iterable[object]], right: str = "", *, fluid: str = ""
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    right: str | Collection[str] = "",
+    *,
+    fluid: str | Collection[str] = "",
 ) -> Table:
     """A table of plain cells, one line a row.
 
     Args:
         columns: their headings.
         rows: their cells; None is an empty one.
-        right: headings of the columns of figures, parted by spaces.
-        fluid: headings, parted by spaces, of the columns that a narrow terminal cuts first.
+        right: headings of the columns of figures; a text has them parted by spaces.
+        fluid: headings, in the same way, of the columns that a narrow terminal cuts first.
     """
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     names = list(columns)
+    right = right.split() if isinstance(right, str) else right
+    fluid = fluid.split() if isinstance(fluid, str) else fluid
     for name in names:
         result.add_column(
             name,
-            justify="right" if name in right.split() else "left",
+            justify="right" if name in right else "left",
             overflow="ellipsis",
             # Rich narrows columns that may wrap first; the cells themselves never do.
-            no_wrap=name not in fluid.split(),
+            no_wrap=name not in fluid,
         )
     for row in rows:
         cells = ("" if cell is None else units.printable(str(cell)) for cell in row)

@@ -63,7 +63,7 @@ def up(
 
     DATABASE_URL and REDIS_URL, where set, are used instead of servers of its own.
     """
-    with _installed():
+    with installed():
         from aparella.deploy import control, local
     options = local.Options(datafolder.locate(data), workers, port)
     if detach:
@@ -74,7 +74,7 @@ def up(
 
 def down(data: Data = None) -> None:
     """Stop the local stack, wherever it was started; its data stays."""
-    with _installed():
+    with installed():
         from aparella.deploy import control
     control.down(datafolder.locate(data), say)
 
@@ -85,7 +85,7 @@ def status(
     data: Data = None,
 ) -> None:
     """Show what runs in the local stack; exit code 1 if nothing does."""
-    with _installed():
+    with installed():
         from aparella.deploy import control
     from aparella.client import output
 
@@ -119,7 +119,7 @@ def demo(
     ),
 ) -> None:
     """Match the sample list with the sample catalogue on a stack of its own, and explain it."""
-    with _installed():
+    with installed():
         from aparella.deploy import demo as walk
     walk.run(sample, out)
 
@@ -132,7 +132,8 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _installed() -> Iterator[None]:
+def installed() -> Iterator[None]:
+    """For imports of the server's code: what is missing is said in a sentence."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -126,8 +126,9 @@ def build(
 def _replace(connection: sa.Connection, table: str, name: str) -> None:
     """Give the new index its name, after the old ones are dropped.
 
-    Dropping them first would lock their readers out for the whole build. A report may read the table for minutes, and whoever comes after a drop that waits for it waits
-    as well: an old index that is in use stays, under another name, until the next build.
+    Dropping them first would lock their readers out for the whole build. A report may read the
+    table for minutes, and whoever comes after a drop that waits for it waits as well: an old index
+    that is in use stays, under another name, until the next build.
     """
     query = (
         "SELECT indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = indexrelid"
@@ -151,7 +152,7 @@ def _replace(connection: sa.Connection, table: str, name: str) -> None:
 def progress(connection: sa.Connection, table: str) -> Mapping[str, Any] | None:
     """How far the build of an index on a table is, by the server's own account."""
     row = connection.execute(_PROGRESS, {"table": table}).first()
-    return None if row is None else row._mapping
+    return None if row is None else dict(row._mapping)
 
 
 def store_recall(

@@ -4,6 +4,8 @@ Each file is plain SQL with a few marks in it, such as `@search_path@`, for what
 it is installed: in which schemas our tables and the extensions are.
 """
 
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -64,6 +66,12 @@ _END = sa.text("""
             SELECT FROM pg_auth_members m WHERE m.member = a.usesysid
               AND m.roleid = (SELECT r.oid FROM pg_roles r WHERE r.rolname = :role)))
 """)
+_IS_LOGIN = sa.text("""
+    SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                   JOIN pg_roles r ON r.oid = m.member
+                   WHERE g.rolname = :role AND r.rolname = :name AND r.rolcanlogin
+                     AND NOT r.rolsuper)
+""")
 # Grants of several databases to one role meet in a catalogue that they share.
 _LOCK_ROLE = "SELECT pg_advisory_xact_lock(hashtext('aparella report role'))"
 
@@ -97,15 +105,58 @@ def admit(connection: sa.Connection) -> str | None:
     """
     if not connection.execute(_ROLE_EXISTS, {"role": ROLE}).scalar_one():
         if not connection.execute(_MAY_CREATE_ROLES).scalar_one():
+            user = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
             return (
                 f"The database user may not create the role {ROLE}, which reports are read with. "
-                f"An administrator runs: CREATE ROLE {ROLE} NOLOGIN; then `aparella report role "
-                "create NAME` goes on."
+                f"An administrator runs: CREATE ROLE {ROLE} NOLOGIN; GRANT {ROLE} TO {user} WITH "
+                "ADMIN OPTION; then `aparella report role create NAME` goes on."
             )
         connection.exec_driver_sql(_CREATE_ROLE)
     connection.exec_driver_sql(_LOCK_ROLE)
     _execute(connection, "grants")
     return None
+
+
+def login_exists(connection: sa.Connection, name: str) -> bool:
+    """Whether there is a role of that name, of whatever kind."""
+    return bool(connection.execute(_ROLE_EXISTS, {"role": name}).scalar_one())
+
+
+def create_login(
+    connection: sa.Connection,
+    name: str,
+    password: str,
+    settings: Mapping[str, str],
+    *,
+    connections: int,
+) -> None:
+    """Create a login in the role, with settings that its sessions begin with.
+
+    Roles do not inherit settings from their group, so each login has its own.
+    """
+    preparer = connection.dialect.identifier_preparer
+    quoted = preparer.quote_identifier(name)
+
+    def literal(value: str) -> str:
+        # Utility statements take no bound values.
+        return str(connection.execute(sa.text("SELECT quote_literal(:v)"), {"v": value}).scalar())
+
+    _run(
+        connection,
+        f"CREATE ROLE {quoted} LOGIN PASSWORD {literal(password)} CONNECTION LIMIT {connections} "
+        f"NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS IN ROLE {ROLE}",
+    )
+    for setting, value in settings.items():
+        listed = ", ".join(literal(part.strip()) for part in value.split(","))
+        _run(connection, f"ALTER ROLE {quoted} SET {setting} = {listed}")
+
+
+def drop_login(connection: sa.Connection, name: str) -> bool:
+    """Drop a login of the role; False where there is none."""
+    if not connection.execute(_IS_LOGIN, {"role": ROLE, "name": name}).scalar_one():
+        return False
+    _run(connection, f"DROP ROLE {connection.dialect.identifier_preparer.quote_identifier(name)}")
+    return True
 
 
 def end_reports(connection: sa.Connection, *, older_than_s: float) -> int:
@@ -121,11 +172,16 @@ def end_reports(connection: sa.Connection, *, older_than_s: float) -> int:
 
 
 def _execute(connection: sa.Connection, name: str) -> None:
-    """Run one file, by the driver itself: its colons and percent signs are not parameters."""
+    """Run one file."""
     text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
     for mark, value in _marks(connection, name).items():
         text = text.replace(f"@{mark}@", value)
-    with connection.connection.cursor() as cursor:
+    _run(connection, text)
+
+
+def _run(connection: sa.Connection, text: str) -> None:
+    """Run a text by the driver itself: its colons and percent signs are not parameters."""
+    with closing(connection.connection.cursor()) as cursor:
         cursor.execute(text)
 
 

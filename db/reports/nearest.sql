@@ -68,6 +68,23 @@ BEGIN
 END
 $$;
 
+-- Ids of records that pass a filter, at most so many: read through the index on attributes.
+CREATE OR REPLACE FUNCTION report_internal.passing(
+    collection_id bigint, filter jsonb, most integer
+) RETURNS bigint[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = @search_path@
+SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN (SELECT array_agg(f.id) FROM (
+        SELECT r.id FROM record r
+        WHERE r.collection_id = passing.collection_id AND r.removed_at IS NULL
+          AND r.attributes @> filter
+        LIMIT most) f);
+END
+$$;
+
 -- The k nearest records that pass the filter, by the index where the place has a depth. It never
 -- gives fewer rows than there are: a filter that few records pass is looked up first and those are
 -- compared one by one, and where the index ends before k rows are found all rows are looked at.
@@ -88,12 +105,7 @@ DECLARE
     exact boolean := depth IS NULL;
 BEGIN
     IF filter IS NOT NULL AND NOT exact THEN
-        -- Read through the index on attributes, and no further than to one more than few.
-        SELECT array_agg(f.id) INTO among FROM (
-            SELECT r.id FROM record r
-            WHERE r.collection_id = neighbours.collection_id AND r.removed_at IS NULL
-              AND r.attributes @> filter
-            LIMIT few + 1) f;
+        among := report_internal.passing(collection_id, filter, few + 1);
         IF among IS NULL THEN
             RETURN;
         ELSIF cardinality(among) <= few THEN

@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION report_internal.pairs_@depth@(
     source_vectors text, target_vectors text, min_score double precision, k integer, filter jsonb
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10000
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
 SET search_path = @search_path@
 @settings@
 AS $body$
@@ -58,7 +58,7 @@ CREATE OR REPLACE FUNCTION report_internal.pairs(
     min_score double precision, k integer, filter jsonb
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10000
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
 SET search_path = @search_path@
 AS $$
 BEGIN
@@ -82,7 +82,7 @@ CREATE OR REPLACE FUNCTION report.nearest_pairs(
     model text DEFAULT NULL
 )
 RETURNS SETOF report.pair
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 10000 COST 100000
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 1000 COST 100000
 SET search_path = @search_path@
 AS $$
 DECLARE
