@@ -44,7 +44,7 @@ _CASES = {
     "pairs": """\
     WHEN {0} THEN
         RETURN QUERY SELECT * FROM report_internal.pairs_{0}(
-            source_vectors, target_vectors, min_score, k, filter);""",
+            source_vectors, target_vectors, min_score, k, filter, source_filter);""",
 }
 _MAY_CREATE_ROLES = sa.text(
     "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"

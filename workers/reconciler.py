@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, dispatch, jobs, stages, texts
+from aparella.db import chunks, dispatch, jobs, stages, statistics, texts
 from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
@@ -62,6 +62,9 @@ class Reconciler:
         engine.carry_out_cancels(self._db)
         with transaction(self._db) as connection:
             texts.give_up(connection)
+        with transaction(self._db) as connection:
+            if _is_first(connection):
+                statistics.refresh(connection)
 
     def dispatch(self) -> None:
         """Top the queues up.

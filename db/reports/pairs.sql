@@ -7,10 +7,11 @@ DECLARE
     depth integer;
 BEGIN
     FOREACH depth IN ARRAY ARRAY[0, @depths@] LOOP
-        EXECUTE replace(replace(replace($create$
+        EXECUTE replace(replace(replace(replace(replace($create$
 
 CREATE OR REPLACE FUNCTION report_internal.pairs_@depth@(
-    source_vectors text, target_vectors text, min_score double precision, k integer, filter jsonb
+    source_vectors text, target_vectors text, min_score double precision, k integer,
+    filter jsonb, source_filter jsonb
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
@@ -21,7 +22,8 @@ BEGIN
     RETURN QUERY EXECUTE
         'SELECT q.record_id, f.record_id, f.score, f.place
          FROM ' || source_vectors || ' q
-         JOIN record s ON s.id = q.record_id AND s.text_hash = q.text_hash AND s.removed_at IS NULL
+         JOIN record s ON s.id = q.record_id AND s.text_hash = q.text_hash AND s.removed_at IS NULL'
+        || CASE WHEN source_filter IS NULL THEN '' ELSE ' AND s.attributes @> $4' END || '
          CROSS JOIN LATERAL (
              SELECT n.record_id, n.score,
                     row_number() OVER (ORDER BY n.score DESC, n.record_id) AS place
@@ -29,20 +31,25 @@ BEGIN
                  SELECT c.record_id, round((1 - c.distance)::numeric, 6)::float8 AS score
                  FROM (
                      SELECT e.record_id, e.embedding <=> q.embedding AS distance
-                     FROM ' || target_vectors || ' e
-                     WHERE e.record_id <> q.record_id
-                       AND (SELECT r.text_hash = e.text_hash AND r.removed_at IS NULL'
-        || CASE WHEN filter IS NULL THEN '' ELSE ' AND r.attributes @> $3' END || '
-                            FROM record r WHERE r.id = e.record_id)
+                     FROM ' || target_vectors || ' e @fitting@
+                       AND e.record_id <> q.record_id'
+        || CASE WHEN filter IS NULL THEN '' ELSE ' AND r.attributes @> $3' END || '@close@
                      ORDER BY @order@
                      LIMIT $2 + 4) c) n) f
          WHERE f.score >= $1 AND f.place <= $2'
-    USING min_score, k, filter;
+    USING min_score, k, filter, source_filter;
 END
 $body$
 
         $create$,
             '@depth@', depth::text),
+            -- By the index a row at a time is looked up, until enough have passed; without it all
+            -- rows pass by, and are joined.
+            '@fitting@', CASE depth WHEN 0
+                THEN 'JOIN record r ON r.id = e.record_id
+                     WHERE r.text_hash = e.text_hash AND r.removed_at IS NULL'
+                ELSE 'WHERE (SELECT r.text_hash = e.text_hash AND r.removed_at IS NULL' END),
+            '@close@', CASE depth WHEN 0 THEN '' ELSE ' FROM record r WHERE r.id = e.record_id)' END),
             '@settings@', CASE depth WHEN 0 THEN '' ELSE format(
                 'SET hnsw.ef_search = %s SET hnsw.iterative_scan = relaxed_order '
                 'SET hnsw.max_scan_tuples = 100000 SET hnsw.scan_mem_multiplier = 4 '
@@ -55,7 +62,7 @@ $do$;
 
 CREATE OR REPLACE FUNCTION report_internal.pairs(
     source_vectors text, target_vectors text, depth integer,
-    min_score double precision, k integer, filter jsonb
+    min_score double precision, k integer, filter jsonb, source_filter jsonb
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
@@ -65,7 +72,7 @@ BEGIN
     CASE coalesce(depth, 0)
     WHEN 0 THEN
         RETURN QUERY SELECT * FROM report_internal.pairs_0(
-            source_vectors, target_vectors, min_score, k, filter);
+            source_vectors, target_vectors, min_score, k, filter, source_filter);
 @cases@
     END CASE;
 END
@@ -98,7 +105,7 @@ BEGIN
                place.depth IS NULL, place.model
         FROM report_internal.pairs(
                  source_vectors, place.vectors, place.depth, min_score, k,
-                 nearest_pairs.attributes) p
+                 nearest_pairs.attributes, NULL) p
         JOIN record s ON s.id = p.source_id
         JOIN record t ON t.id = p.target_id
         ORDER BY s.id, p.place;
@@ -132,12 +139,10 @@ BEGIN
                    greatest(p.source_id, p.target_id) AS second_id, max(p.score) AS score
             FROM report_internal.pairs(
                      place.vectors, place.vectors, place.depth, min_score, k,
-                     duplicates.attributes) p
+                     duplicates.attributes, duplicates.attributes) p
             GROUP BY 1, 2) d
         JOIN record a ON a.id = d.first_id
         JOIN record b ON b.id = d.second_id
-        WHERE duplicates.attributes IS NULL OR a.attributes @> duplicates.attributes
-          AND b.attributes @> duplicates.attributes
         ORDER BY d.score DESC, d.first_id, d.second_id;
 END
 $$;

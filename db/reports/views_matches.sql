@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
 
 CREATE OR REPLACE VIEW report.matches AS
 SELECT l.job_id AS job, m.name || '@' || m.version AS model, l.finished_at AS matched_at,
-       sc.name AS source, s.key AS source_key, s.text AS source_text, x.rank::integer AS rank,
+       sc.name AS source, s.key AS source_key, s.text AS source_text, x.rank,
        tc.name AS target, t.key AS target_key, t.text AS target_text,
        t.attributes AS target_attributes,
        round(x.score::numeric, 6)::double precision AS score,
@@ -64,7 +64,7 @@ COMMENT ON COLUMN report.matches.decision IS
 
 CREATE OR REPLACE VIEW report.job_matches AS
 SELECT f.job_id AS job, m.name || '@' || m.version AS model, f.finished_at AS matched_at,
-       sc.name AS source, s.key AS source_key, s.text AS source_text, x.rank::integer AS rank,
+       sc.name AS source, s.key AS source_key, s.text AS source_text, x.rank,
        tc.name AS target, t.key AS target_key, t.text AS target_text,
        t.attributes AS target_attributes,
        round(x.score::numeric, 6)::double precision AS score,
@@ -101,7 +101,7 @@ CREATE OR REPLACE VIEW report.decisions AS
 SELECT d.id AS decision, sc.name AS source, s.key AS source_key, s.text AS source_text,
        tc.name AS target, t.key AS target_key, t.text AS target_text,
        d.verdict, d.decided_by, d.decided_at, d.note, d.job_id AS job,
-       m.name || '@' || m.version AS model, x.rank::integer AS rank,
+       m.name || '@' || m.version AS model, x.rank,
        round(x.score::numeric, 6)::double precision AS score,
        NOT EXISTS (SELECT FROM @schema@.decision n WHERE n.source_id = d.source_id
                    AND n.target_id = d.target_id AND n.id > d.id) AS in_force
