@@ -176,6 +176,9 @@ def store_recall(
     ]
     if rows:
         connection.execute(_STORE_RECALL, rows)
+        # Reports search this partition by functions of its own.
+        attach = sa.text("SELECT report_internal.attach(:model, :collection)")
+        connection.execute(attach, {"model": model_id, "collection": collection_id})
 
 
 def has_recall(connection: sa.Connection, model_id: int, collection_id: int) -> bool:

@@ -39,8 +39,7 @@ _FILES = (
 _CASES = {
     "nearest": """\
         WHEN {0} THEN
-            SELECT n.ids, n.distances INTO ids, distances
-            FROM report_internal.nearest_{0}(vectors, query, k, except_id, filter) n;""",
+            candidates := report_internal.nearest_{0}(vectors, query, most, filtered, filter);""",
     "pairs": """\
     WHEN {0} THEN
         RETURN QUERY SELECT * FROM report_internal.pairs_{0}(

@@ -20,3 +20,7 @@ COMMENT ON FUNCTION report.duplicates IS
 
 -- PostgreSQL lets everybody execute a new function; these are for those who are granted them.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA report, report_internal FROM PUBLIC;
+
+-- For the indexes that are there already.
+SELECT report_internal.attach(i.model_id, i.collection_id)
+FROM (SELECT DISTINCT model_id, collection_id FROM @schema@.index_recall) i;

@@ -1,7 +1,8 @@
 -- What the functions of schema report share. Nobody else has USAGE on schema report_internal.
--- Every function that reads tables has its search_path pinned: @search_path@ is put in by
+-- The functions of schema report have their search_path pinned: @search_path@ is put in by
 -- aparella.db.reporting and begins with pg_catalog and ends with pg_temp, so that no caller can
--- slip a function or an operator of their own under it.
+-- slip a function or an operator of their own under it. Those here are called by them alone and
+-- take it over: pinning it again at each level costs more than all the rest of a call.
 
 -- The promoted model, or the one that NAME or NAME@VERSION means; its vectors of a collection; how
 -- deep the index must be searched for a wanted recall.
@@ -18,12 +19,26 @@ CREATE OR REPLACE FUNCTION report_internal.place(
     OUT depth integer
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = @search_path@
 AS $$
 DECLARE
     known text;
     measured boolean;
 BEGIN
+    -- The usual case, at the price of one statement; what is missing is found out below.
+    IF wanted_model IS NULL AND k BETWEEN 1 AND 1000 AND recall BETWEEN 0.5 AND 1 AND NOT exact THEN
+        SELECT c.id, m.id, m.name || '@' || m.version,
+               'embedding_' || m.id || '_' || c.id,
+               (SELECT min(i.ef_search) FROM index_recall i
+                WHERE i.model_id = m.id AND i.collection_id = c.id
+                  AND i.recall >= place.recall AND i.ef_search >= place.k)
+        INTO collection_id, model_id, model, vectors, depth
+        FROM collection c, model m
+        WHERE c.name = wanted_collection AND m.status = 'promoted';
+        IF depth IS NOT NULL AND to_regclass(vectors) IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+
     IF wanted_collection IS NULL OR recall IS NULL OR k IS NULL OR exact IS NULL THEN
         RAISE EXCEPTION 'collection, k, recall and exact must not be NULL'
             USING ERRCODE = 'null_value_not_allowed',

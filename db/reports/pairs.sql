@@ -15,7 +15,6 @@ CREATE OR REPLACE FUNCTION report_internal.pairs_@depth@(
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
-SET search_path = @search_path@
 @settings@
 AS $body$
 BEGIN
@@ -66,7 +65,6 @@ CREATE OR REPLACE FUNCTION report_internal.pairs(
 )
 RETURNS TABLE (source_id bigint, target_id bigint, score double precision, place bigint)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000
-SET search_path = @search_path@
 AS $$
 BEGIN
     CASE coalesce(depth, 0)

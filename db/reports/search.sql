@@ -3,7 +3,6 @@
 -- A cached embedding of a text by a model. The text is known by the SHA-256 of what was given.
 CREATE OR REPLACE FUNCTION report_internal.cached(model_id bigint, text text) RETURNS vector
 LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = @search_path@
 AS $$
 DECLARE
     found vector;
@@ -39,6 +38,7 @@ DECLARE
     every_word tsquery;
     any_word tsquery;
     query vector;
+    by_vector report.neighbour[];
     wide integer;
     -- Rows that have some of the words and are ranked: words that half the catalogue has would
     -- make it read half the catalogue.
@@ -53,6 +53,11 @@ BEGIN
     any_word := replace(every_word::text, '&', '|')::tsquery;
     query := report_internal.cached(place.model_id, text);
     wide := greatest(k, 50);
+    IF query IS NOT NULL THEN
+        by_vector := report_internal.neighbours(
+            place.collection_id, place.model, place.vectors, place.depth,
+            query, wide, -1, attributes);
+    END IF;
     RETURN QUERY
         WITH by_trigrams AS (
             SELECT t.id, t.similarity, row_number() OVER (ORDER BY t.similarity DESC, t.id) AS n
@@ -84,12 +89,9 @@ BEGIN
                 FROM (SELECT * FROM with_every_word UNION SELECT * FROM with_any_word) c
                 ORDER BY 2 DESC, 1 LIMIT wide) w
         ), by_vectors AS (
-            SELECT r.id, v.score, v.exact, v.rank AS n
-            FROM report_internal.neighbours(
-                     place.collection_id, place.model, place.vectors, place.depth,
-                     query, wide, -1, search.attributes) v
+            SELECT r.id, v.score, v.exact, row_number() OVER (ORDER BY v.score DESC, r.id) AS n
+            FROM unnest(by_vector) v
             JOIN record r ON r.collection_id = place.collection_id AND r.key = v.key
-            WHERE query IS NOT NULL
         ), fused AS (
             SELECT l.id,
                    sum(1.0 / (60 + l.n)) * 61 / (CASE WHEN query IS NULL THEN 2 ELSE 3 END)
@@ -209,7 +211,6 @@ $$;
 
 CREATE OR REPLACE FUNCTION report_internal.model_for_text(wanted text) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = @search_path@
 AS $$
 DECLARE
     found bigint;
