@@ -256,7 +256,7 @@ def test_a_match_job_is_stored_with_its_stages(filled: TestClient) -> None:
     assert job["params"] == {"source": "list", "target": "catalogue", "k": 3}
     assert job["model"] == "all-MiniLM-L6-v2@1"
     names = [stage["name"] for stage in job["stages"]]
-    assert names == ["embed source", "embed target", "index", "match"]
+    assert names == ["embed source", "embed target", "drift", "index", "match"]
     assert filled.get(answer.headers["Location"]).json() == job
 
 
