@@ -47,6 +47,11 @@ def test_no_module_is_long(package: str) -> None:
             ["celery", "fastapi", "numpy", "psycopg2", "pydantic_settings", "sqlalchemy", "torch"],
         ),
         ("aparella.workers.decisions", ["celery", "fastapi", "psycopg2", "sqlalchemy", "torch"]),
+        (
+            "aparella.workers.evaluation.gate",
+            ["celery", "psycopg2", "scipy", "sklearn", "sqlalchemy", "torch"],
+        ),
+        ("aparella.workers.evaluation.split", ["celery", "numpy", "sqlalchemy", "torch"]),
         ("aparella.workers.reconciler", ["fastapi", "sentence_transformers"]),
     ],
 )

@@ -1,0 +1,1 @@
+"""How good a model is, told without leaks: the split, ranks, figures, the gate, drift, the card."""
