@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from aparella.db import pair_rows
 from aparella.db.pairs import PairSet
 
 # swapped: of the rows, how many keys are unknown where they should be and known on the other side
@@ -132,9 +133,6 @@ _COUNTS = sa.text("""
            count(*) FILTER (WHERE code IS NULL AND repaired IS NOT NULL) AS repaired
     FROM upload_row WHERE upload_id = :upload
 """)
-_LEAK = """this pair would tie texts that models are tested on to texts they learn from, so it is
- left out of both training and evaluation: a model tested on what it has seen looks better than it
- is""".replace("\n", "")
 _LEAKED_ROWS = sa.text("""
     INSERT INTO job_error (job_id, stage_id, row, key, code, message)
     SELECT :job, :stage, number, key, 'leak', :message
@@ -204,9 +202,7 @@ def texts(
     return [(int(number), str(source), str(target)) for number, source, target in rows]
 
 
-def store_cleaned(
-    connection: sa.Connection, upload_id: int, rows: Sequence[CleanedPair]
-) -> None:
+def store_cleaned(connection: sa.Connection, upload_id: int, rows: Sequence[CleanedPair]) -> None:
     """Write what cleaning made of these rows."""
     values = {
         "upload": upload_id,
@@ -287,6 +283,6 @@ def report_leaks(
     pairs: list[int],
 ) -> None:
     """Tell of the rows whose pairs are left out of the split, and of the pairs that now are."""
-    values = {"job": job_id, "stage": stage_id, "upload": upload_id, "message": _LEAK}
+    values = {"job": job_id, "stage": stage_id, "upload": upload_id, "message": pair_rows.LEAK}
     connection.execute(_LEAKED_ROWS, {**values, "rows": rows})
     connection.execute(_LEAKED_PAIRS, {**values, "pairs": pairs})

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Literal
@@ -18,16 +16,18 @@ from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
 from aparella.db import faults, imports, jobs, models, records, stages
 from aparella.db.engine import transaction
 from aparella.db.jobs import NewStage
-from aparella.errors import AparellaError, ConflictError, InputError
+from aparella.errors import ConflictError, InputError
 from aparella.workers import contracts
 from aparella.workers.contracts import EmbedRequest, IndexRequest, JobRequest, MatchRequest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+_about = problems.about
+
 State = Literal[
     "queued", "running", "cancelling", "succeeded", "succeeded_with_errors", "failed", "cancelled"
 ]
-Kind = Literal["import", "embed", "index", "match"]
+Kind = Literal["import", "embed", "index", "match", "pairs"]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 
@@ -143,7 +143,7 @@ def _documents(connection: sa.Connection, found: list[jobs.Job]) -> list[schemas
 def _plan(connection: sa.Connection, request: JobRequest, model_id: int) -> list[NewStage]:
     def records_of(field: str, name: str) -> int:
         with _about(field):
-            return _filled_collection(connection, name)
+            return filled_collection(connection, name)
 
     match request:
         case MatchRequest():
@@ -156,7 +156,7 @@ def _plan(connection: sa.Connection, request: JobRequest, model_id: int) -> list
             return contracts.index_stages(model_id, records_of("collection", request.collection))
 
 
-def _filled_collection(connection: sa.Connection, name: str) -> int:
+def filled_collection(connection: sa.Connection, name: str) -> int:
     """The id of a collection that has records: a job on none would succeed and say nothing."""
     collection_id = records.collection_id(connection, name)
     if records.is_empty(connection, collection_id):
@@ -168,17 +168,6 @@ def _filled_collection(connection: sa.Connection, name: str) -> int:
         )
         raise InputError(f"Collection '{name}' has no records. {advice}", code="empty_collection")
     return collection_id
-
-
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Say which field of the request an error is about."""
-    try:
-        yield
-    except AparellaError as error:
-        if problem := problems.of(error, field=field):
-            raise problem from error
-        raise
 
 
 def _hash(request: JobRequest) -> bytes:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from aparella.db.chunks import Claimed, Failed
 from aparella.workers.context import Context, Tick, Write
-from aparella.workers.stages import apply, clean, embed, index, match
+from aparella.workers.stages import apply, clean, clean_pairs, embed, index, match, pairs
 
 
 class Handler(Protocol):
@@ -30,7 +30,9 @@ class Handler(Protocol):
 HANDLERS: dict[str, Handler] = {
     "apply": apply,
     "clean": clean,
+    "clean_pairs": clean_pairs,
     "embed": embed,
     "index": index,
     "match": match,
+    "pairs": pairs,
 }
