@@ -2,7 +2,8 @@
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -133,6 +134,17 @@ def of(error: AparellaError, *, field: str | None = None) -> Problem | None:
             return None
     errors = [FieldError(field, str(error))] if field else []
     return Problem(status, str(error), code=error.code, errors=errors)
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Say which field of the request an error is about."""
+    try:
+        yield
+    except AparellaError as error:
+        if problem := of(error, field=field):
+            raise problem from error
+        raise
 
 
 def too_large(limit: int, advice: str) -> Problem:

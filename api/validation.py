@@ -29,6 +29,8 @@ _WANTED = {
     "text": "columns' names of at most 500 characters, without NUL",
     "attribute": "columns' names of at most 500 characters, without NUL",
     "key": "a column's name of at most 500 characters, without NUL",
+    "source_column": "a column's name of 1 to 500 characters, without NUL",
+    "target_column": "a column's name of 1 to 500 characters, without NUL",
     "filename": "a file's name of at most 255 characters, without NUL",
 }
 _PLACES = {

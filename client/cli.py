@@ -14,6 +14,7 @@ from aparella.client import (
     outcome,
     outfile,
     output,
+    pair_commands,
     progress,
     stack,
     units,
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(job_commands.app, name="job")
+app.add_typer(pair_commands.app, name="pairs")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 

@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 from aparella.client import outfile, uploads
-from aparella.client.models import Collection, Job, JobProblem, Match, Model
+from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match, Model
+from aparella.client.pair_calls import PairCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
 
@@ -27,10 +28,8 @@ POLL_GROWTH = 1.3
 PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
-Document = TypeVar("Document", Job, JobProblem, Match, Collection, Model)
 
-
-class Client:
+class Client(PairCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer
@@ -267,12 +266,12 @@ class Client:
 
     def _pages(
         self,
-        kind: type[Document],
+        kind: type[AnyDocument],
         path: str,
         cursor: str,
         limit: int,
         filters: dict[str, str] | None = None,
-    ) -> Iterator[Document]:
+    ) -> Iterator[AnyDocument]:
         params: dict[str, str | int | list[str]] = {"limit": limit, **(filters or {})}
         while True:
             page = self._transport.get(path, params)
@@ -280,14 +279,3 @@ class Client:
             if page.get("next") is None:
                 return
             params[cursor] = page["next"]
-
-    def _items(self, kind: type[Document], page: Any) -> Iterator[Document]:
-        if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-            raise self._transport.stranger()
-        return (self._read(kind, item) for item in page["items"])
-
-    def _read(self, kind: type[Document], document: Any) -> Document:
-        try:
-            return kind.read(document)
-        except (TypeError, ValueError) as error:
-            raise self._transport.stranger() from error

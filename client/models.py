@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 FINISHED = frozenset({"succeeded", "succeeded_with_errors", "failed", "cancelled"})
 """States in which a job stays until somebody retries it."""
@@ -154,3 +154,87 @@ class Model(_Document):
     status: str | None = None
     sha256: str | None = None
     created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PairSet(_Document):
+    """A named set of known pairs; without collections its pairs came as texts.
+
+    `pairs` belong together, of which `held_out` test and never train, and `left_out` do neither;
+    `rejected` are known not to belong.
+    """
+
+    name: str
+    source: str | None = None
+    target: str | None = None
+    pairs: int = 0
+    rejected: int = 0
+    held_out: int = 0
+    left_out: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class StalePair(_Document):
+    """A pair that does not count until it is imported anew: a record's text changed, or it went."""
+
+    source_key: str | None
+    target_key: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class PairSetDetail(PairSet):
+    """A pair set looked at closely.
+
+    `folds` has the number of pairs of each fold, `decided` says how many are people's decisions,
+    and `stale_pairs` are the first of the `stale` ones.
+    """
+
+    folds: tuple[int, ...] = ()
+    decided: int = 0
+    stale: int = 0
+    stale_pairs: tuple[StalePair, ...] = ()
+
+    @classmethod
+    def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._values(document)
+        values["folds"] = tuple(values.get("folds") or ())
+        values["stale_pairs"] = tuple(StalePair.read(p) for p in values.get("stale_pairs") or ())
+        return values
+
+
+@dataclass(frozen=True)
+class PairNotice(_Document):
+    """Something about one of the pairs that were collected."""
+
+    code: str
+    message: str
+    source_key: str | None = None
+    target_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Collected(_Document):
+    """What came of people's decisions, in pairs; `notices` are the first of `noticed`."""
+
+    name: str
+    decisions: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    left_out: int = 0
+    conflicts: int = 0
+    noticed: int = 0
+    notices: tuple[PairNotice, ...] = ()
+
+    @classmethod
+    def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._values(document)
+        values["notices"] = tuple(PairNotice.read(one) for one in values.get("notices") or ())
+        return values
+
+
+AnyDocument = TypeVar("AnyDocument", bound=_Document)

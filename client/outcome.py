@@ -17,6 +17,10 @@ from aparella.errors import ServiceUnavailableError
 FIRST_ERRORS = 5
 FIRST_SOURCES = 5
 
+PAIR_COUNTS = (
+    *("new", "changed", "unchanged", "duplicates", "refused"),
+    *("rejected", "left_out", "repaired"),
+)
 IMPORT_COUNTS = ("new", "changed", "unchanged", "removed", "refused", "repaired")
 
 
@@ -135,6 +139,13 @@ def sentence(job: Job) -> str:
         case "import":
             counts = ", ".join(
                 f"{units.count(summary.get(name, 0))} {name}" for name in IMPORT_COUNTS
+            )
+            rows = units.plural(summary.get("rows", 0), "row")
+            return f"Imported {output.what(job)}{after}: {rows}, {counts}."
+        case "pairs":
+            counts = ", ".join(
+                f"{units.count(summary.get(name, 0))} {name.replace('_', ' ')}"
+                for name in PAIR_COUNTS
             )
             rows = units.plural(summary.get("rows", 0), "row")
             return f"Imported {output.what(job)}{after}: {rows}, {counts}."

@@ -155,6 +155,9 @@ def problem(item: JobProblem) -> str:
 def what(job: Job) -> str:
     """What the job works on: `buyers → catalogue`, `lines.csv → buyers` or `catalogue`."""
     values = {**job.params, **job.summary}
+    if job.kind == "pairs":
+        names = (values.get("file") or values.get("filename"), values.get("pairs"))
+        return " → ".join(str(name) for name in names if name)
     source = values.get("source") if job.kind == "match" else values.get("file")
     target = values.get("target") if job.kind == "match" else values.get("collection")
     source = source or (values.get("filename") if job.kind == "import" else None)

@@ -187,9 +187,9 @@ def text_pages(
 
 
 def create_upload(
-    connection: sa.Connection, collection_id: int, *, filename: str, mode: str, strict: bool
+    connection: sa.Connection, collection_id: int | None, *, filename: str, mode: str, strict: bool
 ) -> int:
-    """Begin an upload into a collection; `mode` is `replace` or `merge`."""
+    """Begin an upload into a collection, or of pairs; `mode` is `replace` or `merge`."""
     values = {
         "collection_id": collection_id,
         "filename": filename,

@@ -72,7 +72,7 @@ class _Objects:
         self._decoded = RowBuilder(columns, limits, encoding)
         self._escaped = RowBuilder(columns, limits, None)
         self._named = list(columns.named())
-        self.unseen = {column for _, column in self._named}
+        self.unseen = {column for _, column in self._named if column not in columns.optional}
         self.names: list[str] = []
 
     def read(self, number: int, line: str) -> Row | BadRow:
@@ -97,7 +97,7 @@ class _Objects:
         for parameter, column in self._named:
             if is_nested(found.get(column)):
                 kind = "a list or an object"
-                code = "not_scalar" if parameter == "attribute" else "not_text"
+                code = "not_scalar" if parameter == columns.parameters[2] else "not_text"
                 reason = f"field {quoted(column)} is {kind}: give a text or a number"
                 return BadRow(number, _key(found[columns.key]), column, code, reason)
         if not any(column in found for column in columns.texts):
