@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from aparella.db.pairs import PairSet
+from aparella.workers.text import CLEANER_VERSION
 from aparella.workers.training import recipe
 
 from aparella.api import problems
@@ -90,13 +91,14 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
         "method": protocol.kind,
     }
 
-    def reserve(held_out: frozenset[int], twin_of: int | None = None) -> Model:
+    def reserve(held_out: frozenset[int], twin_of: Model | None = None) -> Model:
         return registry.reserve(
             connection,
             name=request.name,
             base=base,
             held_out=sorted(held_out),
             training=training,
+            cleaner_version=CLEANER_VERSION,
             created_by=request.by,
             twin_of=twin_of,
         )
@@ -106,7 +108,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     rounds = [one.test for one in protocol.rounds]
     model = reserve(frozenset() if refit else rounds[0])
     entrants = [
-        Entrant(reserve(test, model.id).id if refit else model.id, tuple(sorted(test)))
+        Entrant(reserve(test, model).id if refit else model.id, tuple(sorted(test)))
         for test in rounds
     ]
     promoted = models.find_model(connection, None)
@@ -158,7 +160,7 @@ def _promote(connection: sa.Connection, request: PromoteRequest) -> JobPlan:
 
 
 def _keys(connection: sa.Connection, pair_set_id: int) -> list[PairKey]:
-    return [PairKey(**vars(key)) for key in pairs.keys(connection, pair_set_id)]
+    return [PairKey(**vars(key)) for key in pairs.keys(connection, pair_set_id, current_only=True)]
 
 
 def _judges(sets: list[PairSet]) -> list[Judge]:

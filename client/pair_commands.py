@@ -103,7 +103,9 @@ def list_(session: Session) -> None:
             for one in items
         )
         columns = ("name", "collections", "pairs", "rejected", "held-out", "updated")
-        return output.table(columns, rows, right="pairs rejected held-out", fluid="name collections")
+        return output.table(
+            columns, rows, right="pairs rejected held-out", fluid="name collections"
+        )
 
     with session.connect() as client:
         session.list(client.pair_sets(), table)
