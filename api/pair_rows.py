@@ -64,9 +64,11 @@ def read_label(value: Scalar) -> bool:
     Raises:
         InputError: the label is none.
     """
-    if value is None or isinstance(value, bool):
-        return value is not False
-    word = str(value).strip().lower()
+    if isinstance(value, bool):
+        return value
+    word = "" if value is None else str(value).strip().lower()
+    if not word:
+        return True
     # A column of whole numbers with a blank among them arrives as 1.0 and 0.0.
     label = _LABELS.get(word.removesuffix(".0"))
     if label is None:
@@ -85,7 +87,7 @@ def read_weight(value: Scalar) -> float:
     Raises:
         InputError: the weight is no number, or out of range.
     """
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return 1.0
     try:
         # Not `bool`, which is a number to Python, and no underscores, which it allows in one.

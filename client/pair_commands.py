@@ -90,7 +90,7 @@ def import_(
 def list_(session: Session) -> None:
     """List the pair sets."""
 
-    def table(items: list[PairSet]) -> object:
+    def as_table(items: list[PairSet]) -> object:
         rows = (
             (
                 one.name,
@@ -103,12 +103,11 @@ def list_(session: Session) -> None:
             for one in items
         )
         columns = ("name", "collections", "pairs", "rejected", "held-out", "updated")
-        return output.table(
-            columns, rows, right="pairs rejected held-out", fluid="name collections"
-        )
+        right = "pairs rejected held-out"
+        return output.table(columns, rows, right=right, fluid="name collections")
 
     with session.connect() as client:
-        session.list(client.pair_sets(), table)
+        session.list(client.pair_sets(), as_table)
 
 
 @app.command()

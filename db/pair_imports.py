@@ -53,7 +53,7 @@ _UNKNOWN = sa.text("""
                         'import it again, or leave this row out', left(b.key, 60), b.collection)
             ELSE format('''%s'' has no record with the key ''%s''%s: '
                         'correct the key, or import the record first', b.collection,
-                        left(b.key, 60), coalesce(format(' (did you mean ''%s''?)', c.close), ''))
+                        left(b.key, 60), coalesce(' (did you mean ''' || c.close || '''?)', ''))
             END
     FROM bad b LEFT JOIN close c ON c.collection_id = b.collection_id AND c.key = b.key
     WHERE u.upload_id = :upload AND u.number = b.number

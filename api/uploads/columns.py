@@ -87,7 +87,9 @@ def check_header(names: Sequence[str], columns: Columns, *, file: str, limit: in
             code="too_many_columns",
         )
     for parameter, column in columns.missing_from(names):
-        raise unknown_column(parameter, column, names, file=file, lack="the header has no column")
+        raise unknown_column(
+            parameter, column, names, file=file, lack="the header has no column", columns=columns
+        )
     for parameter, column in columns.named():
         if names.count(column) > 1:
             raise InputError(
@@ -99,10 +101,12 @@ def check_header(names: Sequence[str], columns: Columns, *, file: str, limit: in
 
 
 def unknown_column(
-    parameter: str, column: str, names: Sequence[str], *, file: str, lack: str
+    parameter: str, column: str, names: Sequence[str], *, file: str, lack: str, columns: Columns
 ) -> InputError:
     """Make the error for a column that a file does not hold; it names those that it does hold."""
-    folded = {name.casefold(): name for name in names if name}
+    # The key is not what was meant by a text, nor a text by the key; an attribute may be either.
+    taken = {columns.key, *columns.texts} if parameter in columns.parameters[:2] else set()
+    folded = {name.casefold(): name for name in names if name and name not in taken}
     close = get_close_matches(column.casefold()[:100], folded, n=1)
     hint = (
         f"Did you mean {quoted(folded[close[0]])}?"

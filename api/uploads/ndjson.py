@@ -52,7 +52,9 @@ def read_ndjson(
     for parameter, column in columns.named():
         if column in objects.unseen:
             lack = "no line has a field"
-            raise unknown_column(parameter, column, objects.names, file=label, lack=lack)
+            raise unknown_column(
+                parameter, column, objects.names, file=label, lack=lack, columns=columns
+            )
 
 
 def _refuse(constant: str) -> NoReturn:
