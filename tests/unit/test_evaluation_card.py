@@ -73,7 +73,7 @@ def test_the_card_is_readable() -> None:
         "| promoted then: hospital@1 | 0.700 [",
         "| base model: sentence-transformers/all-MiniLM-L6-v2 | 0.700 [",
         "| character trigrams (TF-IDF), no model | 0.000 [",
-        "**Gate: passed.** Not worse than the current model",
+        "**Gate: passed.** Better than the current model",
         "| XERINGUES \\| AGULLES | ",
         "| &lt;b>SONDES | ",
         "| learning_rate | 5e-05 |",
