@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aparella.api import imports, pair_rows, problems
 from aparella.api.imports import FileParameters, Word
-from aparella.api.routes.jobs import filled_collection
+from aparella.api.plans import filled_collection
 from aparella.api.uploads import Limits
 from aparella.api.uploads.wording import file_label
 from aparella.db import jobs, pair_sets, records

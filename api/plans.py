@@ -1,20 +1,16 @@
 """What a request for a job comes to: its model and its stages, after checking all it names."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from aparella.db.pairs import PairSet
-from aparella.workers.text import CLEANER_VERSION
-from aparella.workers.training import recipe
 
-from aparella.api import problems
+from aparella.api.problems import about
 from aparella.db import imports, models, pairs, partitions, records, registry
 from aparella.db.jobs import NewStage
 from aparella.db.models import Model
-from aparella.errors import AparellaError, InputError
+from aparella.db.pairs import PairSet
+from aparella.errors import InputError
 from aparella.workers import contracts
 from aparella.workers.contracts import (
     Catalogue,
@@ -30,6 +26,8 @@ from aparella.workers.contracts import (
 )
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
+from aparella.workers.text import CLEANER_VERSION
+from aparella.workers.training import recipe
 
 
 @dataclass(frozen=True)
@@ -173,28 +171,24 @@ def _catalogues(connection: sa.Connection, promoted_id: int) -> list[Catalogue]:
 
 
 def _records(connection: sa.Connection, parameter: str, name: str) -> int:
-    """The id of a collection that has records: a job on none would succeed and say nothing."""
     with about(parameter):
-        collection_id = records.collection_id(connection, name)
-        if records.is_empty(connection, collection_id):
-            running = imports.open_job(connection, name)
-            advice = (
-                "Import a file into it first."
-                if running is None
-                else f"Its import, job {running}, has not ended yet: wait for it."
-            )
-            raise InputError(
-                f"Collection '{name}' has no records. {advice}", code="empty_collection"
-            )
-        return collection_id
+        return filled_collection(connection, name)
 
 
-@contextmanager
-def about(parameter: str) -> Iterator[None]:
-    """Say which field of the request an error is about."""
-    try:
-        yield
-    except AparellaError as error:
-        if problem := problems.of(error, field=parameter):
-            raise problem from error
-        raise
+def filled_collection(connection: sa.Connection, name: str) -> int:
+    """The id of a collection that has records: a job on none would succeed and say nothing.
+
+    Raises:
+        InputError: it has none.
+        NotFoundError: there is no such collection.
+    """
+    collection_id = records.collection_id(connection, name)
+    if records.is_empty(connection, collection_id):
+        running = imports.open_job(connection, name)
+        advice = (
+            "Import a file into it first."
+            if running is None
+            else f"Its import, job {running}, has not ended yet: wait for it."
+        )
+        raise InputError(f"Collection '{name}' has no records. {advice}", code="empty_collection")
+    return collection_id

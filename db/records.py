@@ -167,6 +167,15 @@ def bearers(
     return ids, values
 
 
+def texts(connection: sa.Connection, record_ids: Sequence[int]) -> list[str]:
+    """The texts of these records, in their order."""
+    query = sa.text("""
+        SELECT r.text FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS i(id, place)
+        JOIN record r ON r.id = i.id ORDER BY i.place
+    """)
+    return list(connection.execute(query, {"ids": list(record_ids)}).scalars())
+
+
 def text_pages(
     engine: sa.Engine, collection_id: int, *, size: int = 10_000
 ) -> Iterator[tuple[NDArray[np.int64], list[str]]]:

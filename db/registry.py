@@ -288,7 +288,7 @@ def _end(connection: sa.Connection, model_id: int, status: str) -> None:
 
 
 def _lock(connection: sa.Connection, *model_ids: int) -> None:
-    """Whoever changes a model's status waits here; in the order of ids, so that nobody deadlocks."""
+    """Whoever changes a model's status waits here, in the order of ids: no two wait in a ring."""
     connection.execute(
         sa.text("SELECT FROM model WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
         {"ids": list(model_ids)},

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,11 @@ class SentenceEncoder:
     def dim(self) -> int:
         """Dimension of the vectors."""
         return DIM
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, of the library."""
+        return self._model.tokenizer
 
     @property
     def max_seq_length(self) -> int | None:

@@ -15,28 +15,15 @@ from aparella.api.dependencies import Database, JobId
 from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
 from aparella.db import faults, jobs, stages
 from aparella.db.engine import transaction
-<<<<<<< HEAD
 from aparella.errors import ConflictError
 from aparella.workers.contracts import JobRequest
-=======
-from aparella.db.jobs import NewStage
-from aparella.errors import ConflictError, InputError
-from aparella.workers import contracts
-from aparella.workers.contracts import EmbedRequest, IndexRequest, JobRequest, MatchRequest
->>>>>>> pairs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-_about = problems.about
 
 State = Literal[
     "queued", "running", "cancelling", "succeeded", "succeeded_with_errors", "failed", "cancelled"
 ]
-<<<<<<< HEAD
 Kind = Literal["import", "embed", "index", "match", "pairs", "train", "evaluate", "promote"]
-=======
-Kind = Literal["import", "embed", "index", "match", "pairs"]
->>>>>>> pairs
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 
@@ -150,39 +137,6 @@ def _documents(connection: sa.Connection, found: list[jobs.Job]) -> list[schemas
     return [schemas.Job.of(job, by_job.get(job.id, []), now) for job in found]
 
 
-<<<<<<< HEAD
-=======
-def _plan(connection: sa.Connection, request: JobRequest, model_id: int) -> list[NewStage]:
-    def records_of(field: str, name: str) -> int:
-        with _about(field):
-            return filled_collection(connection, name)
-
-    match request:
-        case MatchRequest():
-            source_id = records_of("source", request.source)
-            target_id = records_of("target", request.target)
-            return contracts.match_stages(model_id, source_id, target_id, request.k)
-        case EmbedRequest():
-            return contracts.embed_stages(model_id, records_of("collection", request.collection))
-        case IndexRequest():
-            return contracts.index_stages(model_id, records_of("collection", request.collection))
-
-
-def filled_collection(connection: sa.Connection, name: str) -> int:
-    """The id of a collection that has records: a job on none would succeed and say nothing."""
-    collection_id = records.collection_id(connection, name)
-    if records.is_empty(connection, collection_id):
-        running = imports.open_job(connection, name)
-        advice = (
-            "Import a file into it first."
-            if running is None
-            else f"Its import, job {running}, has not ended yet: wait for it."
-        )
-        raise InputError(f"Collection '{name}' has no records. {advice}", code="empty_collection")
-    return collection_id
-
-
->>>>>>> pairs
 def _hash(request: JobRequest) -> bytes:
     """SHA-256 of the request as it was understood: order and defaults make no difference."""
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -4,9 +4,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella import artifacts
-from aparella.db import chunks, jobs, models, vectors
+from aparella.db import chunks, jobs, models, records, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
+from aparella.workers import keepsakes
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import drift
 from aparella.workers.evaluation.drift import Drift, Reference
@@ -36,8 +37,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     for side, collection_id in sides.items():
         with transaction(context.db) as connection:
             sample = vectors.sample(connection, model.id, collection_id, SAMPLE)
-            texts = vectors.texts(connection, sample.ids)
-        path = folder / f"{side}-{drift.FILE_NAME}"
+            texts = records.texts(connection, sample.ids.tolist())
+        path = keepsakes.path(folder, side)
         reference = Reference.load(path) if path.is_file() else None
         found[side] = drift.measure(tokenizer, texts, sample.vectors, reference)
         tick(0)
