@@ -56,6 +56,7 @@ def known(context: Context, api: TestClient) -> TestClient:
         params={"key": "id", "text": "name", "attribute": "family"},
         content=f"id,name,family\n{rows}".encode(),
     ).raise_for_status()
+    drive.run(context)
     api.post(
         "/v1/pairs/known",
         params={"source": "list", "target": "catalogue"},
