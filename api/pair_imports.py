@@ -70,8 +70,11 @@ def enqueue(
         # A text stands where a key would, and may be as long as a text.
         limits = Limits(max_bytes=largest_file, max_key=limits.max_cell)
     # The header is read here, before a connection is taken.
-    rows = imports.open_rows(file, columns, parameters, limits)
     filename = file_label(parameters.filename)
+    try:
+        rows = imports.open_rows(file, columns, parameters, limits)
+    except InputError as error:
+        raise _other_kind(error, filename, kind, parameters) or error from error
     params: dict[str, Any] = {
         "pairs": name,
         "source": parameters.source,
@@ -99,6 +102,29 @@ def enqueue(
             model_id=None,
         )
     return job_id
+
+
+def _other_kind(
+    error: InputError, filename: str, kind: str, parameters: PairParameters
+) -> InputError | None:
+    """What to say of a file that lacks a column which nobody named: keys are no texts."""
+    if error.code != "unknown_column" or error.field not in ("source_column", "target_column"):
+        return None
+    if getattr(parameters, error.field) is not None:
+        return None
+    side = error.field.removesuffix("_column")
+    means = (
+        "Without --source and --target a file holds texts; if it holds keys, give the two "
+        "collections that they belong to"
+        if kind == "text"
+        else "With --source and --target a file holds keys; if it holds texts, leave the two out"
+    )
+    return InputError(
+        f"{filename}: there is no column '{side}_{kind}'. {means}. If the column has another "
+        f"name, pass it as --{side}-column.",
+        field=error.field,
+        code=error.code,
+    )
 
 
 def _collection(connection: sa.Connection, field: str, name: str | None) -> int | None:

@@ -84,7 +84,7 @@ def test_wrong_files_of_pairs(stack: Stack, folder: Path) -> None:
             "There is no collection 'nowhere'"
         ),
         ("import", "wrong", str(bad), "--source", "buyers"): "Give --target too",
-        ("import", "wrong", str(bad)): "Pass another --source-column",
+        ("import", "wrong", str(bad)): "give the two collections",
         ("show", "nobody"): "There is no pair set 'nobody'",
         ("delete", "nobody"): "There is no pair set 'nobody'",
         ("collect", "nobody", "--source", "nowhere", "--target", "buyers"): "'nowhere'",
