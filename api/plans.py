@@ -89,7 +89,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
         "method": protocol.kind,
     }
 
-    def reserve(held_out: frozenset[int], twin_of: Model | None = None) -> Model:
+    def reserve(held_out: frozenset[int], twin_of: int | None = None) -> Model:
         return registry.reserve(
             connection,
             name=request.name,
@@ -106,7 +106,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     rounds = [one.test for one in protocol.rounds]
     model = reserve(frozenset() if refit else rounds[0])
     entrants = [
-        Entrant(reserve(test, model).id if refit else model.id, tuple(sorted(test)))
+        Entrant(reserve(test, model.id).id if refit else model.id, tuple(sorted(test)))
         for test in rounds
     ]
     promoted = models.find_model(connection, None)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aparella.api.validation import FieldError, field_errors
 from aparella.errors import (
     AparellaError,
+    BusyError,
     ConflictError,
     InputError,
     NotFoundError,
@@ -203,7 +204,9 @@ def _unexpected(error: Exception, scope: Scope) -> Problem:
 def _unavailable(error: TransientError) -> Problem:
     # The driver's words name hosts and ports: they are for the log.
     log.warning("%s", error)
-    if isinstance(error, ResourceExhaustedError):
+    if isinstance(error, BusyError):
+        seconds, detail = RETRY_SECONDS, str(error)
+    elif isinstance(error, ResourceExhaustedError):
         seconds = REPAIR_SECONDS
         detail = (
             "The server has no room left (disk, memory or connections). Try again once its "

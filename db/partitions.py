@@ -50,18 +50,3 @@ def collections(connection: sa.Connection, model_id: int) -> list[tuple[int, str
     """)
     rows = connection.execute(query, {"model": model_id})
     return [(row.id, row.name, row.indexed) for row in rows]
-
-
-def drop(connection: sa.Connection, model_id: int) -> None:
-    """Drop all vectors of a model.
-
-    The parent's lock would queue behind a long report and hold up all others behind it: so it is
-    asked for with a short patience, and the caller tries again.
-
-    Raises (translated by `engine.transaction`): a TransientError when a reader is in the way.
-    """
-    name = f"embedding_{int(model_id)}"
-    attached = sa.text("SELECT to_regclass(:name) IS NOT NULL")
-    if connection.execute(attached, {"name": name}).scalar_one():
-        connection.execute(sa.text("SET LOCAL lock_timeout = '3s'"))
-        connection.execute(sa.text(f"DROP TABLE {name}"))

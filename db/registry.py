@@ -1,66 +1,88 @@
-"""Changes of the model registry: versions are reserved, completed, promoted, retired, deleted."""
+"""The model registry, changed: versions are reserved, completed, promoted, rolled back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aparella.artifacts import Artifact
-from aparella.db import models, partitions
-from aparella.db.models import USABLE, Model
+from aparella.db import models
+from aparella.db.models import Model
+from aparella.db.retirement import delete, in_use, lock, retire
 from aparella.db.tables import DIMENSIONS
-from aparella.errors import ConflictError, JobError
+from aparella.errors import ConflictError, InputError
+
+__all__ = [
+    "complete",
+    "delete",
+    "in_use",
+    "register",
+    "reserve",
+    "retire",
+    "rollback",
+    "set_metrics",
+    "switch",
+]
 
 
 def _sql(query: str, *json: str) -> sa.TextClause:
     return sa.text(query).bindparams(*(sa.bindparam(name, type_=JSONB) for name in json))
 
 
+# insert: a twin has the version of its model; any other one the next, which nobody ever had
 _INSERT = _sql(
     """
     INSERT INTO model (name, version, base_model, parent_id, twin_of, held_out, dim,
                        max_seq_length, artifact_url, sha256, files, cleaner_version, training,
                        status, created_by)
-    VALUES (:name, :version, :base_model, :parent, :twin_of, CAST(:held_out AS smallint[]),
-            :dim, :max_seq_length, :url, :sha256, :files, :cleaner, :training, :status, :by)
+    SELECT :name,
+           coalesce((SELECT version FROM model WHERE id = :twin),
+                    (SELECT max(version) FROM model WHERE name = :name AND twin_of IS NULL) + 1,
+                    1),
+           :base_model, :parent, :twin, CAST(:held_out AS smallint[]), :dim, :max_seq_length,
+           :url, :sha256, :files, :cleaner, :training, :status, :by
     RETURNING id
     """,
     "files",
     "training",
 )
-# complete: only once; afterwards the version is immutable
 _COMPLETE = _sql(
     """
-    UPDATE model SET artifact_url = :url, sha256 = :sha256, files = :files, training = :training,
-                     max_seq_length = :max_seq_length, status = 'candidate'
-    WHERE id = :id AND status = 'training' RETURNING id
+    UPDATE model SET status = 'candidate', artifact_url = :url, sha256 = :sha256, files = :files,
+                     max_seq_length = :length, training = :training
+    WHERE id = :id
     """,
     "files",
     "training",
 )
-_OPEN_JOBS = sa.text("""
-    SELECT min(j.id) FROM job j
-    WHERE j.state IN ('queued', 'running', 'cancelling') AND (j.model_id = :id OR EXISTS (
-        SELECT FROM stage s WHERE s.job_id = j.id
-          AND (s.params -> 'model_id' = to_jsonb(CAST(:id AS bigint))
-               OR s.params -> 'references' @> to_jsonb(CAST(:id AS bigint)))))
-""")
+_SET_METRICS = _sql("UPDATE model SET metrics = metrics || :metrics WHERE id = :id", "metrics")
+_STATUS = sa.text("UPDATE model SET status = :status WHERE id = :id")
 _PROMOTION = _sql(
     """
     INSERT INTO promotion (model_id, previous_id, job_id, kind, reason, verdict, promoted_by)
-    VALUES (:model, :previous, :job, :kind, :reason, :verdict, :by)
+    VALUES (:model, :previous, :job, :kind, :reason, :verdict, :by) RETURNING id
     """,
     "verdict",
 )
 
 
-def next_version(connection: sa.Connection, name: str) -> int:
-    """The next free version of a name; others who ask for it wait until this transaction ends."""
-    lock = sa.text("SELECT pg_advisory_xact_lock(hashtext('aparella model ' || :name))")
-    connection.execute(lock, {"name": name})
-    query = sa.text("SELECT coalesce(max(version), 0) + 1 FROM model WHERE name = :name")
-    return int(connection.execute(query, {"name": name}).scalar_one())
+class Artifact(Protocol):
+    """A model's files as `aparella.artifacts.put` gives them."""
+
+    @property
+    def url(self) -> str:
+        """Where they are."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights."""
+        ...
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        ...
 
 
 def reserve(
@@ -70,38 +92,87 @@ def reserve(
     base: Model,
     held_out: Sequence[int],
     training: Mapping[str, Any],
-    cleaner_version: int,
     created_by: str | None,
-    twin_of: Model | None = None,
+    twin_of: int | None = None,
+    cleaner_version: int | None = None,
 ) -> Model:
-    """Take the next version of a name, or its twin's place, for a model that is to be trained.
+    """Reserve the next version of a name for a model that is to be trained.
 
-    Raises:
-        ConflictError: the base was made by another cleaner: its texts looked otherwise.
+    Args:
+        connection: inside a transaction; until its end others who reserve the name wait.
+        name: of the model.
+        base: whose weights it starts from.
+        held_out: folds of the pairs that it is not to see.
+        training: recipe, pairs and split.
+        created_by: who asked.
+        twin_of: id of the model to which this is the twin.
+        cleaner_version: of the texts that it learns from; the base's unless given.
     """
-    if base.cleaner_version != cleaner_version:
-        raise ConflictError(
-            f"{base} was trained on texts of cleaner version {base.cleaner_version}, and this is "
-            f"version {cleaner_version}. Train from the base model, without --from."
-        )
-    values = {
+    row = {
         "name": name,
-        "version": twin_of.version if twin_of else next_version(connection, name),
+        "twin": twin_of,
         "base_model": base.base_model,
         "parent": base.id,
-        "twin_of": twin_of.id if twin_of else None,
         "held_out": list(held_out),
         "dim": base.dim,
         "max_seq_length": base.max_seq_length,
         "url": "",
         "sha256": "",
         "files": {},
-        "cleaner": cleaner_version,
+        "cleaner": base.cleaner_version if cleaner_version is None else cleaner_version,
         "training": dict(training),
         "status": "training",
         "by": created_by,
     }
-    return models.model_by_id(connection, connection.execute(_INSERT, values).scalar_one())
+    return models.model_by_id(connection, _insert(connection, row))
+
+
+def register(
+    connection: sa.Connection,
+    *,
+    name: str,
+    artifact: Artifact,
+    base_model: str,
+    max_seq_length: int,
+    cleaner_version: int,
+    created_by: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> Model:
+    """Register a model that was trained elsewhere, as a candidate of the next version.
+
+    Args:
+        connection: inside a transaction.
+        name: of the model.
+        artifact: its files, in the store already.
+        base_model: what it was made from, as it says itself.
+        max_seq_length: tokens after which it cuts a text off.
+        cleaner_version: of the texts that it will get.
+        created_by: who imported it.
+        training: what is known of how it was made.
+    """
+    row: dict[str, Any] = {
+        "name": name,
+        "twin": None,
+        "base_model": base_model,
+        "parent": None,
+        "held_out": [],
+        "dim": DIMENSIONS,
+        "max_seq_length": max_seq_length,
+        "url": artifact.url,
+        "sha256": artifact.sha256,
+        "files": artifact.files,
+        "cleaner": cleaner_version,
+        "training": dict(training or {}),
+        "status": "candidate",
+        "by": created_by,
+    }
+    return models.model_by_id(connection, _insert(connection, row))
+
+
+def _insert(connection: sa.Connection, row: Mapping[str, Any]) -> int:
+    wait = sa.text("SELECT pg_advisory_xact_lock(hashtext('aparella model'), hashtext(:name))")
+    connection.execute(wait, {"name": row["name"]})
+    return int(connection.execute(_INSERT, row).scalar_one())
 
 
 def complete(
@@ -112,59 +183,39 @@ def complete(
     max_seq_length: int,
     training: Mapping[str, Any],
 ) -> None:
-    """Make a trained model a candidate; from then on the version is immutable.
+    """Make a candidate of a version that was reserved; from then on it does not change.
+
+    The same files a second time change nothing.
 
     Raises:
-        JobError: it is no longer being trained.
+        ConflictError: it has other files already, or was deleted.
     """
+    query = sa.text("SELECT FROM model WHERE id = :id FOR NO KEY UPDATE")
+    connection.execute(query, {"id": model_id})
+    model = models.model_by_id(connection, model_id)
+    if model.status == "deleted":
+        raise ConflictError(f"{model} was deleted while it was being trained.")
+    if model.status != "training":
+        if model.files == artifact.files and model.sha256 == artifact.sha256:
+            return
+        raise ConflictError(
+            f"{model} is registered with other files, and models do not change. Train it again "
+            "for a new version."
+        )
     values = {
         "id": model_id,
         "url": artifact.url,
         "sha256": artifact.sha256,
         "files": artifact.files,
-        "max_seq_length": max_seq_length,
+        "length": max_seq_length,
         "training": dict(training),
     }
-    if connection.execute(_COMPLETE, values).first() is None:
-        model = models.model_by_id(connection, model_id)
-        raise JobError(f"{model} is {model.status}: a version is trained once. Train a new one.")
-
-
-def register(
-    connection: sa.Connection,
-    *,
-    name: str,
-    base_model: str,
-    artifact: Artifact,
-    max_seq_length: int,
-    cleaner_version: int,
-    created_by: str | None,
-) -> Model:
-    """Register a model that came from elsewhere as the next version of a name, a candidate."""
-    values = {
-        "name": name,
-        "version": next_version(connection, name),
-        "base_model": base_model,
-        "parent": None,
-        "twin_of": None,
-        "held_out": [],
-        "dim": DIMENSIONS,
-        "max_seq_length": max_seq_length,
-        "url": artifact.url,
-        "sha256": artifact.sha256,
-        "files": artifact.files,
-        "cleaner": cleaner_version,
-        "training": {},
-        "status": "candidate",
-        "by": created_by,
-    }
-    return models.model_by_id(connection, connection.execute(_INSERT, values).scalar_one())
+    connection.execute(_COMPLETE, values)
 
 
 def set_metrics(connection: sa.Connection, model_id: int, metrics: Mapping[str, Any]) -> None:
-    """Note a model's headline figures by pair set, beside those that it has."""
-    query = _sql("UPDATE model SET metrics = metrics || :metrics WHERE id = :id", "metrics")
-    connection.execute(query, {"id": model_id, "metrics": dict(metrics)})
+    """Merge figures, by the pair set's name, into those that the model has."""
+    connection.execute(_SET_METRICS, {"id": model_id, "metrics": dict(metrics)})
 
 
 def switch(
@@ -172,124 +223,97 @@ def switch(
     model_id: int,
     *,
     kind: str,
+    reason: str | None,
+    verdict: Mapping[str, Any],
+    job_id: int | None,
+    by: str | None,
     cleaner_version: int,
-    reason: str | None = None,
-    verdict: Mapping[str, Any] | None = None,
-    job_id: int | None = None,
-    by: str | None = None,
-) -> None:
-    """Make a model the default, in the caller's transaction.
+) -> int:
+    """Make a model the default; who asks for the default from the commit on gets this one.
+
+    Args:
+        connection: inside a transaction, whose end is the switch.
+        model_id: of the model, whose vectors must be there.
+        kind: `promote` or `rollback`.
+        reason: why the gate was overruled, where it was.
+        verdict: what the gate found.
+        job_id: of the promotion.
+        by: who asked.
+        cleaner_version: of the texts as they are cleaned now.
+
+    Returns:
+        The id of the history's new row.
 
     Raises:
-        ConflictError: it was deleted, is not trained, or was made by another text cleaner.
+        InputError: it is a twin, or learnt from texts that were cleaned differently.
+        ConflictError: it is promoted already, was deleted, or is not trained yet.
     """
-    current = models.find_model(connection, None)
-    _lock(connection, model_id, current.id)
-    model = models.model_by_id(connection, model_id)
-    if model.status not in (*USABLE, "retired"):
-        raise ConflictError(f"{model} is {model.status}: it cannot become the default.")
+    lock(connection, model_id)
+    model, old = models.model_by_id(connection, model_id), models.promoted(connection)
+    if model.twin_of is not None:
+        raise InputError(
+            f"This twin of {model} saw only a part of the pairs: it judges, and is never promoted.",
+            field="model",
+        )
+    if model.status == "deleted":
+        raise ConflictError(f"{model} was deleted and cannot be promoted.")
+    if model.status == "training":
+        raise ConflictError(f"{model} is not trained yet and cannot be promoted.")
+    if old is not None and old.id == model.id:
+        raise ConflictError(f"{model} is promoted already.")
     if model.cleaner_version != cleaner_version:
-        raise ConflictError(
-            f"{model} was trained on texts of cleaner version {model.cleaner_version}, and texts "
-            f"are cleaned by version {cleaner_version} now. Train it anew."
+        raise InputError(
+            f"{model} was made for texts of cleaner version {model.cleaner_version}, and texts "
+            f"are now cleaned by version {cleaner_version}: it would see other texts than it "
+            "learnt from. Train it again on the same pairs.",
+            field="model",
+            code="cleaner_version",
         )
-    if models.find_model(connection, None).id != current.id:
-        raise ConflictError("Another model was promoted at the same moment. Try again.")
-    if model.id == current.id:
-        return
-    for changed, status in ((current.id, "superseded"), (model.id, "promoted")):
-        connection.execute(
-            sa.text("UPDATE model SET status = :status WHERE id = :id"),
-            {"id": changed, "status": status},
-        )
-    values = {
+    # The old one first: there may be one promoted model at any moment.
+    if old is not None:
+        connection.execute(_STATUS, {"id": old.id, "status": "superseded"})
+    connection.execute(_STATUS, {"id": model.id, "status": "promoted"})
+    row = {
         "model": model.id,
-        "previous": current.id,
+        "previous": None if old is None else old.id,
         "job": job_id,
         "kind": kind,
         "reason": reason,
-        "verdict": dict(verdict or {}),
+        "verdict": dict(verdict),
         "by": by,
     }
-    connection.execute(_PROMOTION, values)
+    return int(connection.execute(_PROMOTION, row).scalar_one())
 
 
-def rollback(connection: sa.Connection, *, cleaner_version: int, by: str | None) -> Model:
-    """Make the default of before the last promotion the default again; needs no work.
-
-    Raises:
-        ConflictError: there is none, or its vectors are gone.
-    """
-    current = models.find_model(connection, None)
-    previous_id = connection.execute(
-        sa.text(
-            "SELECT previous_id FROM promotion WHERE model_id = :id AND kind = 'promote' "
-            "ORDER BY id DESC LIMIT 1"
-        ),
-        {"id": current.id},
-    ).scalar()
-    if previous_id is None:
-        raise ConflictError(
-            f"{current} was not promoted over another model: nothing to go back to."
-        )
-    previous = models.model_by_id(connection, previous_id)
-    if previous.status != "superseded":
-        raise ConflictError(
-            f"{previous} is {previous.status}: its vectors are gone. `aparella model promote "
-            f"{previous}` makes them again."
-        )
-    switch(connection, previous.id, kind="rollback", cleaner_version=cleaner_version, by=by)
-    return models.model_by_id(connection, previous.id)
-
-
-def retire(connection: sa.Connection, model_id: int) -> None:
-    """Drop a model's vectors; its files stay, and a promotion makes the vectors again.
+def rollback(connection: sa.Connection, by: str | None, *, cleaner_version: int) -> Model:
+    """Make the model the default again that was promoted before the present one.
 
     Raises:
-        ConflictError: it is the default, or an open job uses it.
+        ConflictError: there is none, or its vectors are gone; says what to do.
+        InputError: texts are cleaned differently by now.
     """
-    _end(connection, model_id, "retired")
-
-
-def delete(connection: sa.Connection, model_id: int) -> None:
-    """Drop a model's vectors and take it off the list; the row stays, as jobs refer to it.
-
-    The caller removes its artifact once this is committed.
-
-    Raises:
-        ConflictError: it is the default or comes with a package, or an open job uses it.
-    """
-    _end(connection, model_id, "deleted")
-
-
-def _end(connection: sa.Connection, model_id: int, status: str) -> None:
-    _lock(connection, model_id)
-    model = models.model_by_id(connection, model_id)
-    done = {"retired": "retired", "deleted": "deleted"}[status]
-    if model.status == "promoted":
+    lock(connection)
+    back = models.previous(connection)
+    if back is None:
+        raise ConflictError("No model was promoted before the present one: nothing to go back to.")
+    if back.status == "retired":
         raise ConflictError(
-            f"{model} is the default: it cannot be {done}. Promote another model first, or roll "
-            "back."
+            f"{back}, which was promoted before, is retired: its vectors are gone. Promote it "
+            f"again to build them: `aparella model promote {back}`."
         )
-    if status == "deleted" and model.artifact_url.startswith("package://"):
-        raise ConflictError(f"{model} comes with Aparella: it can be retired, not deleted.")
-    if model.twin_of is None:
-        job_id = connection.execute(_OPEN_JOBS, {"id": model_id}).scalar()
-        if job_id is not None:
-            raise ConflictError(
-                f"Job {job_id} uses {model}: wait for it, or `aparella job cancel {job_id}`."
-            )
-    partitions.drop(connection, model_id)
-    connection.execute(sa.text("DELETE FROM vector_index WHERE model_id = :id"), {"id": model_id})
-    connection.execute(
-        sa.text("UPDATE model SET status = :status WHERE id = :id"),
-        {"id": model_id, "status": status},
+    if back.status == "deleted":
+        raise ConflictError(
+            f"{back}, which was promoted before, was deleted. Promote another one: "
+            "`aparella model promote NAME@VERSION`."
+        )
+    switch(
+        connection,
+        back.id,
+        kind="rollback",
+        reason=None,
+        verdict={},
+        job_id=None,
+        by=by,
+        cleaner_version=cleaner_version,
     )
-
-
-def _lock(connection: sa.Connection, *model_ids: int) -> None:
-    """Whoever changes a model's status waits here, in the order of ids: no two wait in a ring."""
-    connection.execute(
-        sa.text("SELECT FROM model WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
-        {"ids": list(model_ids)},
-    )
+    return models.model_by_id(connection, back.id)
