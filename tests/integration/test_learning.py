@@ -145,9 +145,7 @@ def test_a_training_leaves_a_judged_candidate(context: Context, known: TestClien
     assert promoted(context.db).name == "all-MiniLM-L6-v2"
 
 
-def test_a_trained_model_is_a_folder_of_sentence_transformers(
-    context: Context, known: TestClient
-) -> None:
+def test_a_trained_model_is_a_folder_of_sentence_transformers(context: Context) -> None:
     with transaction(context.db) as connection:
         model = models.find_model(connection, "hospital")
     folder = artifacts.fetch(model.artifact_url, model.sha256, model.files)
