@@ -1,9 +1,10 @@
 """What the client's groups of calls have in common: a connection, and reading of documents."""
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from aparella.client.models import AnyDocument
+from aparella.client.models import AnyDocument, Job
 from aparella.client.transport import Transport
 
 
@@ -15,6 +16,13 @@ class Calls:
     """
 
     _transport: Transport
+
+    def _submit(self, request: dict[str, Any], idempotency_key: str | None = None) -> Job:
+        key = idempotency_key or str(uuid.uuid4())
+        document = self._transport.post(
+            "/v1/jobs", json=request, headers={"Idempotency-Key": key}, repeatable=True
+        )
+        return self._read(Job, document)
 
     def _items(self, kind: type[AnyDocument], page: Any) -> Iterator[AnyDocument]:
         if not isinstance(page, dict) or not isinstance(page.get("items"), list):

@@ -10,14 +10,14 @@ Example:
 """
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from aparella.client import outfile, uploads
-from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match, Model
+from aparella.client.model_calls import ModelCalls
+from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match
 from aparella.client.pair_calls import PairCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
 
-class Client(PairCalls):
+class Client(ModelCalls, PairCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer
@@ -252,17 +252,6 @@ class Client(PairCalls):
     def collections(self) -> list[Collection]:
         """All collections."""
         return list(self._items(Collection, self._transport.get("/v1/collections")))
-
-    def models(self) -> list[Model]:
-        """All registered models."""
-        return list(self._items(Model, self._transport.get("/v1/models")))
-
-    def _submit(self, request: dict[str, Any], idempotency_key: str | None) -> Job:
-        key = idempotency_key or str(uuid.uuid4())
-        document = self._transport.post(
-            "/v1/jobs", json=request, headers={"Idempotency-Key": key}, repeatable=True
-        )
-        return self._read(Job, document)
 
     def _pages(
         self,

@@ -35,7 +35,13 @@ class _Document:
     def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
         names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         values = {name: value for name, value in document.items() if name in names}
-        for name in names & {"created_at", "updated_at", "started_at", "finished_at"}:
+        for name in names & {
+            "created_at",
+            "updated_at",
+            "started_at",
+            "finished_at",
+            "promoted_at",
+        }:
             values[name] = _time(values.get(name))
         return values
 
@@ -65,6 +71,8 @@ class Stage(Progress):
     eta_seconds: float | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    detail: Mapping[str, Any] | None = None
+    """What a long piece of work says about itself: a training's `step`, `steps`, `loss`, `rate`."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,54 @@ class Model(_Document):
     status: str | None = None
     sha256: str | None = None
     created_at: datetime | None = None
+    parent: str | None = None
+    accuracy: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Promotion(_Document):
+    """A change of the default from `previous` to `model`; a rollback has no job."""
+
+    model: str
+    kind: str
+    previous: str | None = None
+    job_id: int | None = None
+    reason: str | None = None
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    promoted_by: str | None = None
+    promoted_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ModelDetail(Model):
+    """All that is known of a version: digests by file, figures by pair set, its promotions."""
+
+    cleaner_version: int | None = None
+    held_out: tuple[int, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    created_by: str | None = None
+    promotions: tuple[Promotion, ...] = ()
+
+    @classmethod
+    def _values(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._values(document)
+        values["held_out"] = tuple(values.get("held_out") or ())
+        values["promotions"] = tuple(Promotion.read(one) for one in values.get("promotions") or ())
+        return values
+
+
+@dataclass(frozen=True)
+class Card(_Document):
+    """A model's card in Markdown, if it has one."""
+
+    name: str
+    version: int
+    text: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Waiting for a job, and telling how it ended."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -104,6 +104,7 @@ def finish(
         session.say(sentence(job))
         for line in _plan(job):
             session.say(line)
+        _judgement(session, job)
     _errors(session, client, job)
     if job.kind == "match" and job.state in {"succeeded", "succeeded_with_errors"}:
         if out is not None:
@@ -167,6 +168,15 @@ def _plan(job: Job) -> Iterator[str]:
     if plan.get("recall") is not None:
         sample = units.count(plan.get("recall_sample") or 0)
         yield f"Recall against the exact search: {plan['recall']:.4f} on {sample} records"
+
+
+def _judgement(session: Session, job: Job) -> None:
+    """What a training or an evaluation found, and what the gate says to it."""
+    rows = job.summary.get("evaluation")
+    if isinstance(rows, list) and (found := [row for row in rows if isinstance(row, Mapping)]):
+        session.console.print(output.evaluation(found))
+    if gate := job.summary.get("gate"):
+        session.say(f"Gate: {gate}")
 
 
 def _lost(session: Session, job: Job) -> None:

@@ -93,6 +93,16 @@ class Model:
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
+    @property
+    def accuracy(self) -> float | None:
+        """The headline figure: acc@1 on the first pair set by which it was judged."""
+        for figures in self.metrics.values():
+            found = figures.get("acc@1") if isinstance(figures, dict) else None
+            value = found[0] if isinstance(found, list) and found else found
+            if isinstance(value, int | float):
+                return float(value)
+        return None
+
 
 @dataclass(frozen=True)
 class Promotion:

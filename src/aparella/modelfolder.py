@@ -41,7 +41,7 @@ class Facts:
 
 
 def files(folder: Path) -> list[str]:
-    """Paths of the files in a folder, relative to it, with `/`, sorted.
+    """Paths of the files in a folder, relative to it, with `/`, sorted; hidden ones do not count.
 
     Raises:
         InputError: one of them could run code when the model is loaded, or is a link.
@@ -49,6 +49,8 @@ def files(folder: Path) -> list[str]:
     found = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
         if path.is_symlink():
             raise _refusal(f"'{name}' is a link. Put the file itself there.")
         if path.is_file():

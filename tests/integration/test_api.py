@@ -544,6 +544,8 @@ def test_models(api: TestClient) -> None:
         "status",
         "sha256",
         "created_at",
+        "parent",
+        "accuracy",
     }
 
 

@@ -334,9 +334,7 @@ def test_what_cannot_be_retired_or_deleted(db: sa.Engine) -> None:
             with pytest.raises(ConflictError, match=f"while job {job_id} uses it"):
                 finish(connection, model.id)
             end(connection, job_id)
-        with pytest.raises(
-            ConflictError, match=r"is promoted and cannot be retired. Promote anoth"
-        ):
+        with pytest.raises(ConflictError, match=r"is promoted and cannot be retired\. Promote"):
             registry.retire(connection, base.id)
         with pytest.raises(ConflictError, match="is not trained yet"):
             registry.retire(connection, unfinished.id)
