@@ -54,7 +54,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case PromoteRequest():
             return _promote(connection, request)
     with about("model"):
-        model = models.find_model(connection, request.model)
+        model = models.find_model(connection, request.model, hold=True)
     match request:
         case MatchRequest():
             source_id = _records(connection, "source", request.source)
@@ -74,7 +74,9 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     # Outside of `about`: its errors name their own field of the recipe.
     chosen = recipe.recipe(request.preset, **request.recipe)
     with about("base"):
-        base = models.find_model(connection, request.base or models.BASE_REFERENCE)
+        base = models.find_model(
+            connection, request.base or models.BASE_REFERENCE, retired=True, hold=True
+        )
     with about("pairs"):
         sets = [pairs.find_set(connection, name) for name in dict.fromkeys(request.pairs)]
         keys = [key for one in sets for key in _keys(connection, one.id)]
@@ -124,7 +126,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
 
 def _evaluate(connection: sa.Connection, request: EvaluateRequest) -> JobPlan:
     with about("model"):
-        model = models.find_model(connection, request.model)
+        model = models.find_model(connection, request.model, hold=True)
     with about("pairs"):
         one = pairs.find_set(connection, request.pairs)
         protocol = split.protocol(_keys(connection, one.id))
@@ -144,7 +146,7 @@ def _evaluate(connection: sa.Connection, request: EvaluateRequest) -> JobPlan:
 
 def _promote(connection: sa.Connection, request: PromoteRequest) -> JobPlan:
     with about("model"):
-        model = models.find_model(connection, request.model, retired=True)
+        model = models.find_model(connection, request.model, retired=True, hold=True)
         promoted = models.find_model(connection, None)
         if model.id == promoted.id:
             raise InputError(f"{model} is promoted already.", code="already_promoted")

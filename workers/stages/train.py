@@ -53,7 +53,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
 
     with transaction(context.db) as connection:
         model = models.model_by_id(connection, chunk.params["model_id"])
-        base = models.find_model(connection, model.parent)
+        base = models.model_by_id(connection, model.parent_id or model.id)
         known = _pairs(connection, model)
         held_out = _pairs(connection, model, held_out=True)
         catalogues = _catalogues(connection, model)
