@@ -102,7 +102,7 @@ def finish(
         _lost(session, job)
     else:
         session.say(sentence(job))
-        for line in _plan(job):
+        for line in (*_plan(job), *_drift(job)):
             session.say(line)
         _judgement(session, job)
     _errors(session, client, job)
@@ -154,6 +154,10 @@ def sentence(job: Job) -> str:
             skipped = summary.get("skipped_embeddings", 0)
             known = f"; {units.plural(skipped, 'vector')} were there already" if skipped else ""
             return f"Matched {output.what(job)}{after}{known}."
+        case "train" | "evaluate" | "promote":
+            done = {"train": "Trained", "evaluate": "Judged", "promote": "Promoted"}[job.kind]
+            promoted = "; it is the default now" if summary.get("promoted") else ""
+            return f"{done} {output.what(job)}{after}{promoted}."
         case _:
             return f"Job {job.id} ({job.kind} {output.what(job)}) is done{after}."
 
@@ -168,6 +172,14 @@ def _plan(job: Job) -> Iterator[str]:
     if plan.get("recall") is not None:
         sample = units.count(plan.get("recall_sample") or 0)
         yield f"Recall against the exact search: {plan['recall']:.4f} on {sample} records"
+
+
+def _drift(job: Job) -> Iterator[str]:
+    """What is unusual about the lines of a match job, and what to do about it."""
+    advice = job.summary.get("drift_advice")
+    if isinstance(advice, Mapping):
+        for side, words in advice.items():
+            yield f"{str(side).capitalize()}: {words}"
 
 
 def _judgement(session: Session, job: Job) -> None:

@@ -147,10 +147,7 @@ def _running(stage: Stage) -> Iterator[str]:
 
 def _detail(detail: Mapping[str, Any]) -> Iterator[str]:
     """What a training says about itself."""
-    step, steps, loss = (detail.get(name) for name in ("step", "steps", "loss"))
-    if isinstance(step, int):
-        yield f"step {units.count(step)}" + (f" of {units.count(steps)}" if steps else "")
-    if isinstance(loss, int | float):
+    if isinstance(loss := detail.get("loss"), int | float):
         yield f"loss {loss:.4f}"
     if isinstance(pairs := detail.get("rate"), int | float):
         yield f"{units.rate(pairs)} pairs"
