@@ -111,6 +111,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         "libraries": {name: version(name) for name in LIBRARIES},
         "job_id": chunk.job_id,
         "steps": trained.steps,
+        "resumed_at": trained.resumed_at,
         "epochs": trained.epochs,
         "loss": round(trained.loss, 5),
         "seconds": round(trained.seconds, 1),
