@@ -118,7 +118,7 @@ def test_a_training_can_be_cancelled(taught: Stack) -> None:
     )
     taught.run("job", "cancel", str(job["id"]))
     taught.run("job", "watch", str(job["id"]), code=4)
-    assert "not trained" in taught.run("model", "promote", "endless@1", code=2).stderr
+    assert "never trained" in taught.run("model", "promote", "endless@1", code=2).stderr
 
 
 @pytest.mark.slow
