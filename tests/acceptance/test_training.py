@@ -1,6 +1,7 @@
 """From pairs to a promoted model through the command, with real workers, one of which is killed."""
 
 import csv
+import shlex
 import signal
 from pathlib import Path
 
@@ -39,11 +40,11 @@ def taught(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
         ("source_key", "target_key"),
         *((f"L{i}", f"C{i}") for i in numbers),
     )
-    stack.run("import", "buyers", lines, "--key", "id", "--text", "name")
+    stack.run("import", "list", lines, "--key", "id", "--text", "name")
     columns = ("--key", "id", "--text", "name", "--attribute", "family")
-    stack.run("import", "official", catalogue, *columns)
-    stack.run("pairs", "import", "taught", pairs, "--source", "buyers", "--target", "official")
-    stack.run("match", "buyers", "official", "--wait")
+    stack.run("import", "catalogue", catalogue, *columns)
+    stack.run("pairs", "import", "taught", pairs, "--source", "list", "--target", "catalogue")
+    stack.run("match", "list", "catalogue", "--wait")
     return stack
 
 
@@ -95,7 +96,7 @@ def test_a_promotion_through_the_command(taught: Stack, tmp_path: Path) -> None:
     refused = taught.run("model", "promote", "ours@1", "--force", code=2)
     assert "--reason" in refused.stderr + refused.stdout
     taught.run("model", "promote", "ours@1", "--force", "--reason", "we looked", "--wait")
-    taught.run("match", "buyers", "official", "--out", str(tmp_path / "out.csv"))
+    taught.run("match", "list", "catalogue", "--out", str(tmp_path / "out.csv"))
     latest = taught.json("jobs", "--limit", "1")
     assert latest["model"] == "ours@1"
     back = taught.run("model", "rollback")
@@ -103,7 +104,7 @@ def test_a_promotion_through_the_command(taught: Stack, tmp_path: Path) -> None:
     taught.run("model", "export", "ours@1", str(tmp_path / "exported"))
     assert (tmp_path / "exported" / "modules.json").is_file()
     taught.run("model", "retire", "ours@1")
-    gone = taught.run("match", "buyers", "official", "--model", "ours@1", code=2)
+    gone = taught.run("match", "list", "catalogue", "--model", "ours@1", code=2)
     assert "retired" in gone.stderr
 
 
@@ -119,6 +120,23 @@ def test_a_training_can_be_cancelled(taught: Stack) -> None:
     taught.run("job", "cancel", str(job["id"]))
     taught.run("job", "watch", str(job["id"]), code=4)
     assert "never trained" in taught.run("model", "promote", "endless@1", code=2).stderr
+
+
+def test_what_the_readme_says_of_teaching(taught: Stack, tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.split("### Teach it")[1].split("```")[1]
+    commands = [shlex.split(line)[1:] for line in block.strip().splitlines()]
+    assert [words[0] for words in commands] == ["pairs", "train", "model", "model"]
+    numbers = range(LINES)
+    write(
+        tmp_path / "pairs.csv",
+        ("source_key", "target_key"),
+        *((f"L{i}", f"C{i}") for i in numbers),
+    )
+    for words in commands:
+        # Quicker than a user would want it; what is promised of the rest holds as well.
+        quick = ["--epochs", "1"] if words[0] == "train" else []
+        taught.run(*words, *quick, cwd=tmp_path)
 
 
 @pytest.mark.slow
