@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(base: Path, tmp_pa
     checkpoints = Checkpoints(f"file://{tmp_path}/store")
     run(base, tmp_path / "a", small(), checkpoints=checkpoints, checkpoint_seconds=0)
     assert run(base, tmp_path / "b", small(), checkpoints=checkpoints).resumed_at == STEPS
-    other = run(base, tmp_path / "c", small(learning_rate=1e-4), checkpoints=checkpoints)
+    other = run(base, tmp_path / "c", small(learning_rate=2e-4), checkpoints=checkpoints)
     assert other.resumed_at == 0
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 

@@ -1,14 +1,18 @@
 """Tokens, batches in parts, the loss, negatives, memory: each beside something that is simple."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import get_scheduler
 
 from aparella.errors import InputError, JobError
 from aparella.workers.training import memory
 from aparella.workers.training.forward import CachedEmbedding, cut, embed
+from aparella.workers.training.loop import rate
 from aparella.workers.training.loss import RankingLoss
 from aparella.workers.training.material import Material
 from aparella.workers.training.negatives import BLOCK, mine
@@ -157,6 +161,30 @@ def test_mining_finds_the_highest_wrong_ranks() -> None:
     few = mine(encode, sources, targets[:4], right, 5)
     assert few.shape == (50, 5)
     assert (few[:, 4] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "library"),
+    [
+        ({"scheduler": "linear", "warmup_ratio": 0.0}, "linear"),
+        ({"scheduler": "cosine", "warmup_ratio": 0.0}, "cosine"),
+        ({"scheduler": "constant", "warmup_ratio": 0.0}, "constant"),
+    ],
+)
+def test_without_warm_up_the_rate_is_the_librarys(how: dict[str, Any], library: str) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(library, optimizer, num_warmup_steps=0, num_training_steps=35)
+    for step in range(35):
+        assert rate(step, 35, recipe("default", **how)) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_the_rate_climbs_from_over_0_and_falls() -> None:
+    rates = [rate(step, 35, recipe("default", warmup_ratio=0.1)) for step in range(35)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] > 0
 
 
 def test_memory_is_stated_and_refused() -> None:

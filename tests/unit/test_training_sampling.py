@@ -3,9 +3,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import RandomSampler
 
 from aparella.workers.training.sampling import GroupAwareSampler, ManySampler, PlainSampler
 
@@ -73,6 +76,22 @@ def test_time_is_linear_however_many_share_a_key(groups: int) -> None:
     count = check(keys, GroupAwareSampler(keys, 64, seed=0), 64)
     assert count >= min(groups, 64)
     assert time.process_time() - start < 5  # a quadratic scan takes minutes
+
+
+def test_plain_batches_are_the_librarys_in_its_order() -> None:
+    generator = torch.Generator()
+    generator.manual_seed(42)
+    data = range(389)
+    library = DefaultBatchSampler(
+        RandomSampler(data, generator=generator),  # type: ignore[arg-type]
+        batch_size=64,
+        drop_last=False,
+        generator=generator,
+        seed=42,
+    )
+    ours = PlainSampler(389, 64, seed=42)
+    assert list(ours) == list(library)
+    assert len(ours) == len(library)
 
 
 def test_sets_are_spread_evenly_or_in_turn() -> None:

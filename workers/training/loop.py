@@ -23,7 +23,26 @@ from aparella.workers.training.step import Step
 
 WEIGHTS = "model.safetensors"
 
-_SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+def rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The learning rate's share of its highest.
+
+    Args:
+        step: steps that are done, from 0.
+        steps: of the whole run.
+        recipe: says how long it climbs and how it falls.
+
+    Returns:
+        Over 0 and up to 1. The library's schedulers, but that the first step of a climb is not
+        made with 0: a small set has but 30.
+    """
+    climb = math.ceil(steps * recipe.warmup_ratio)
+    if step < climb:
+        return (step + 1) / (climb + 1)
+    share = (step - climb) / max(1, steps - climb)
+    if recipe.scheduler == "linear":
+        return 1 - share
+    return (1 + math.cos(math.pi * share)) / 2 if recipe.scheduler == "cosine" else 1.0
 
 
 class NotFiniteError(Exception):
@@ -80,8 +99,6 @@ class Loop(SentenceTransformerTrainer):
             num_train_epochs=epochs,
             per_device_train_batch_size=recipe.batch_size,
             learning_rate=recipe.learning_rate,
-            lr_scheduler_type=_SCHEDULERS[recipe.scheduler],
-            warmup_steps=recipe.warmup_ratio,
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_grad_norm,
             seed=recipe.seed,
@@ -108,6 +125,19 @@ class Loop(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: whoever registers the model writes its card."""
+
+    def create_scheduler(
+        self,
+        num_training_steps: int,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> torch.optim.lr_scheduler.LambdaLR:
+        """The learning rate over the steps."""
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer,  # type: ignore[arg-type]
+            lambda step: rate(step, num_training_steps, self._recipe),
+        )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def get_train_dataloader(self) -> Loader:
         """The batches."""
