@@ -103,7 +103,7 @@ PRESETS = {
         round_robin=True,
         seed=42,
     ),
-    "default": Recipe(preset="default", learning_rate=1e-4),
+    "default": Recipe(preset="default", learning_rate=1e-4, dropout=0.0),
 }
 """`seed`: the model card's hyper-parameters to the letter. `default`: see docs/training.md."""
 
