@@ -121,6 +121,9 @@ def _rows(
 
 def _values(array: pa.Array, name: str, label: str) -> list[Any]:
     """Return an array's values; a text that is not UTF-8 as its bytes."""
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+        # pyarrow gives pandas' moments where pandas is installed, and refuses where it is not.
+        array = array.cast(pa.timestamp("us", array.type.tz)) if _whole(array) else _texts(array)
     try:
         return array.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
@@ -130,7 +133,7 @@ def _values(array: pa.Array, name: str, label: str) -> list[Any]:
     except (ValueError, OverflowError, LookupError):
         # A moment finer than microseconds, out of Python's years, or of a zone unknown here.
         try:
-            return array.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+            return _texts(array).to_pylist()  # type: ignore[no-any-return]
         except pa.ArrowException as error:
             raise InputError(
                 f"{label}: column {quoted(name)} holds values of type {quoted(str(array.type))} "
@@ -138,3 +141,16 @@ def _values(array: pa.Array, name: str, label: str) -> list[Any]:
                 field=name,
                 code="unreadable_column",
             ) from error
+
+
+def _whole(array: pa.Array) -> bool:
+    """Whether nanoseconds can be told in microseconds without a loss."""
+    try:
+        array.cast(pa.timestamp("us", array.type.tz))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    return array.cast(pa.string())

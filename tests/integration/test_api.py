@@ -271,6 +271,7 @@ def test_a_collection_may_be_matched_with_itself(filled: TestClient) -> None:
     answer = filled.post("/v1/jobs", json={**MATCH, "target": "list"})
     assert [stage["name"] for stage in answer.json()["stages"]] == [
         "embed source",
+        "drift",
         "index",
         "match",
     ]
@@ -360,7 +361,7 @@ def test_jobs_are_listed_in_pages(filled: TestClient) -> None:
     while True:
         page = filled.get("/v1/jobs", params=params).json()
         seen += [job["id"] for job in page["items"]]
-        assert all(len(job["stages"]) == 4 for job in page["items"])
+        assert all(len(job["stages"]) == 5 for job in page["items"])
         if page["next"] is None:
             break
         params["before"] = page["next"]

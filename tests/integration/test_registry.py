@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from aparella.artifacts import Artifact
-from aparella.db import jobs, models, registry, vectors
+from aparella.db import jobs, models, partitions, registry
 from aparella.db.engine import transaction
 from aparella.db.jobs import NewStage
 from aparella.db.models import Model
@@ -283,7 +283,7 @@ def embedded(context: Context) -> Model:
             ),
             {"model": model.id},
         )
-        vectors.ensure_partition(connection, model.id, 1)
+        partitions.ensure_partition(connection, model.id, 1)
     return model
 
 

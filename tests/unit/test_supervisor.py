@@ -80,7 +80,9 @@ def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
     assert commands == [
         "-m aparella.db.migrate",
         "-m aparella.api --port 8000",
-        "-m aparella.workers --concurrency 3",
+        "-m aparella.workers --queues import,embed,match --concurrency 3",
+        "-m aparella.workers --queues train --name trainer --concurrency 1 --threads "
+        f"{local.cores()}",
         "-m aparella.workers.reconciler",
     ]
     for child in children:
