@@ -264,7 +264,7 @@ def test_no_rollback_to_what_is_gone(
 # --- ends -----------------------------------------------------------------------------------------
 
 
-def partitions(connection: sa.Connection, model_id: int) -> list[str]:
+def partitions_of(connection: sa.Connection, model_id: int) -> list[str]:
     query = sa.text(
         "SELECT relname FROM pg_class WHERE relname LIKE :name AND relkind IN ('r','p')"
     )
@@ -290,10 +290,10 @@ def embedded(context: Context) -> Model:
 def test_retiring_drops_the_vectors(context: Context) -> None:
     model = embedded(context)
     with transaction(context.db) as connection:
-        assert len(partitions(connection, model.id)) == 2
+        assert len(partitions_of(connection, model.id)) == 2
         assert registry.retire(connection, model.id).status == "retired"
     with transaction(context.db) as connection:
-        assert partitions(connection, model.id) == []
+        assert partitions_of(connection, model.id) == []
         left = connection.execute(sa.text("SELECT count(*) FROM vector_index")).scalar_one()
         assert left == 0
         # Promoting builds the vectors first; the switch itself takes a retired model.
@@ -307,7 +307,7 @@ def test_deleting_leaves_a_tombstone(context: Context) -> None:
         registry.complete(connection, twin.id, artifact("t"), max_seq_length=1, training={})
         urls = registry.delete(connection, model.id)
         assert sorted(urls) == ["file:///store/a", "file:///store/t"]
-        assert partitions(connection, model.id) == []
+        assert partitions_of(connection, model.id) == []
         assert models.model_by_id(connection, model.id).status == "deleted"
         assert models.model_by_id(connection, twin.id).status == "deleted"
         assert [str(one) for one in models.list_models(connection)] == ["all-MiniLM-L6-v2@1"]
@@ -356,7 +356,7 @@ def test_who_reads_vectors_is_not_held_up_for_long(context: Context) -> None:
             registry.retire(connection, model.id)
     with transaction(context.db) as connection:
         assert models.model_by_id(connection, model.id).status == "candidate"
-        assert len(partitions(connection, model.id)) == 2
+        assert len(partitions_of(connection, model.id)) == 2
 
 
 @pytest.mark.parametrize("first", ["promote", "delete"])
