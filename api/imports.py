@@ -3,13 +3,12 @@
 import errno
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated, Any, BinaryIO, Literal
 
 import sqlalchemy as sa
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from pydantic import Field
 from starlette.requests import Request
 
@@ -29,8 +28,19 @@ Word = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 """NUL cannot be stored: PostgreSQL's text has none."""
 
 
-class UploadParameters(schemas.Parameters):
-    """How to read an uploaded file."""
+class FileParameters(schemas.Parameters):
+    """How to read an uploaded file, whatever it holds."""
+
+    format: Literal["csv", "ndjson", "parquet"] | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    strict: bool = False
+    """Whether one bad row refuses the whole file."""
+    filename: Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")] = ""
+
+
+class UploadParameters(FileParameters):
+    """How to read an uploaded file of records."""
 
     key: Word
     """Column that tells the records apart."""
@@ -38,14 +48,8 @@ class UploadParameters(schemas.Parameters):
     """Columns that make a record's text, joined by a space."""
     attribute: list[Word] = Field(default_factory=list)
     """Columns that are kept beside the text."""
-    format: Literal["csv", "ndjson", "parquet"] | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    strict: bool = False
-    """Whether one bad row refuses the whole file."""
     mode: Literal["replace", "merge"] = "replace"
     """Whether the file is the collection's new edition, or only adds to it."""
-    filename: Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")] = ""
 
 
 def check_given_once(names: Iterable[str]) -> None:
@@ -110,6 +114,34 @@ async def receive(request: Request, file: BinaryIO) -> None:
         )
 
 
+async def upload(request: Request, enqueue: Callable[[BinaryIO], int]) -> int:
+    """Receive a request's body and make a job of it; returns what `enqueue` does, the job's id.
+
+    Raises:
+        InputError: a parameter is given twice, or the body is not encoded as it says.
+    """
+    check_given_once(name for name, _ in request.query_params.multi_items())
+    with spool() as file:
+        await receive(request, file)
+        limiter: CapacityLimiter = request.app.state.uploads
+        return await to_thread.run_sync(enqueue, file, limiter=limiter)
+
+
+def open_rows(
+    file: BinaryIO, columns: Columns, parameters: FileParameters, limits: Limits
+) -> Iterator[Row | BadRow]:
+    """Begin to read a file as its parameters say; raises as `read_rows` does."""
+    return read_rows(
+        file,
+        filename=parameters.filename,
+        columns=columns,
+        format=parameters.format,
+        delimiter=parameters.delimiter,
+        encoding=parameters.encoding,
+        limits=limits,
+    )
+
+
 def enqueue(
     db: sa.Engine,
     file: BinaryIO,
@@ -136,22 +168,18 @@ def enqueue(
     """
     columns = Columns(parameters.key, tuple(parameters.text), tuple(parameters.attribute))
     # The header is read here, before a connection is taken.
-    rows = read_rows(
-        file,
-        filename=parameters.filename,
-        columns=columns,
-        format=parameters.format,
-        delimiter=parameters.delimiter,
-        encoding=parameters.encoding,
-        limits=Limits(max_bytes=largest_file),
-    )
+    rows = open_rows(file, columns, parameters, Limits(max_bytes=largest_file))
     filename = file_label(parameters.filename)
     params: dict[str, Any] = {
         "collection": collection,
         "filename": filename,
         "mode": parameters.mode,
         "strict": parameters.strict,
-        "columns": asdict(columns),
+        "columns": {
+            "key": columns.key,
+            "texts": columns.texts,
+            "attributes": columns.attributes,
+        },
     }
     with transaction(db) as connection:
         upload_id = records.create_upload(

@@ -1,19 +1,16 @@
 """What a request for a job comes to: its model and its stages, after checking all it names."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from aparella.db.pairs import PairSet
-from aparella.workers.training import recipe
 
-from aparella.api import problems
+from aparella.api.problems import about
 from aparella.db import imports, models, pairs, partitions, records, registry
 from aparella.db.jobs import NewStage
 from aparella.db.models import Model
-from aparella.errors import AparellaError, InputError
+from aparella.db.pairs import PairSet
+from aparella.errors import InputError
 from aparella.workers import contracts
 from aparella.workers.contracts import (
     Catalogue,
@@ -29,6 +26,8 @@ from aparella.workers.contracts import (
 )
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
+from aparella.workers.text import CLEANER_VERSION
+from aparella.workers.training import recipe
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case PromoteRequest():
             return _promote(connection, request)
     with about("model"):
-        model = models.find_model(connection, request.model)
+        model = models.find_model(connection, request.model, hold=True)
     match request:
         case MatchRequest():
             source_id = _records(connection, "source", request.source)
@@ -75,7 +74,9 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     # Outside of `about`: its errors name their own field of the recipe.
     chosen = recipe.recipe(request.preset, **request.recipe)
     with about("base"):
-        base = models.find_model(connection, request.base or models.BASE_REFERENCE)
+        base = models.find_model(
+            connection, request.base or models.BASE_REFERENCE, retired=True, hold=True
+        )
     with about("pairs"):
         sets = [pairs.find_set(connection, name) for name in dict.fromkeys(request.pairs)]
         keys = [key for one in sets for key in _keys(connection, one.id)]
@@ -97,6 +98,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
             base=base,
             held_out=sorted(held_out),
             training=training,
+            cleaner_version=CLEANER_VERSION,
             created_by=request.by,
             twin_of=twin_of,
         )
@@ -124,7 +126,7 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
 
 def _evaluate(connection: sa.Connection, request: EvaluateRequest) -> JobPlan:
     with about("model"):
-        model = models.find_model(connection, request.model)
+        model = models.find_model(connection, request.model, hold=True)
     with about("pairs"):
         one = pairs.find_set(connection, request.pairs)
         protocol = split.protocol(_keys(connection, one.id))
@@ -144,7 +146,7 @@ def _evaluate(connection: sa.Connection, request: EvaluateRequest) -> JobPlan:
 
 def _promote(connection: sa.Connection, request: PromoteRequest) -> JobPlan:
     with about("model"):
-        model = models.find_model(connection, request.model, retired=True)
+        model = models.find_model(connection, request.model, retired=True, hold=True)
         promoted = models.find_model(connection, None)
         if model.id == promoted.id:
             raise InputError(f"{model} is promoted already.", code="already_promoted")
@@ -158,7 +160,7 @@ def _promote(connection: sa.Connection, request: PromoteRequest) -> JobPlan:
 
 
 def _keys(connection: sa.Connection, pair_set_id: int) -> list[PairKey]:
-    return [PairKey(**vars(key)) for key in pairs.keys(connection, pair_set_id)]
+    return [PairKey(**vars(key)) for key in pairs.keys(connection, pair_set_id, current_only=True)]
 
 
 def _judges(sets: list[PairSet]) -> list[Judge]:
@@ -171,28 +173,24 @@ def _catalogues(connection: sa.Connection, promoted_id: int) -> list[Catalogue]:
 
 
 def _records(connection: sa.Connection, parameter: str, name: str) -> int:
-    """The id of a collection that has records: a job on none would succeed and say nothing."""
     with about(parameter):
-        collection_id = records.collection_id(connection, name)
-        if records.is_empty(connection, collection_id):
-            running = imports.open_job(connection, name)
-            advice = (
-                "Import a file into it first."
-                if running is None
-                else f"Its import, job {running}, has not ended yet: wait for it."
-            )
-            raise InputError(
-                f"Collection '{name}' has no records. {advice}", code="empty_collection"
-            )
-        return collection_id
+        return filled_collection(connection, name)
 
 
-@contextmanager
-def about(parameter: str) -> Iterator[None]:
-    """Say which field of the request an error is about."""
-    try:
-        yield
-    except AparellaError as error:
-        if problem := problems.of(error, field=parameter):
-            raise problem from error
-        raise
+def filled_collection(connection: sa.Connection, name: str) -> int:
+    """The id of a collection that has records: a job on none would succeed and say nothing.
+
+    Raises:
+        InputError: it has none.
+        NotFoundError: there is no such collection.
+    """
+    collection_id = records.collection_id(connection, name)
+    if records.is_empty(connection, collection_id):
+        running = imports.open_job(connection, name)
+        advice = (
+            "Import a file into it first."
+            if running is None
+            else f"Its import, job {running}, has not ended yet: wait for it."
+        )
+        raise InputError(f"Collection '{name}' has no records. {advice}", code="empty_collection")
+    return collection_id

@@ -2,7 +2,8 @@
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aparella.api.validation import FieldError, field_errors
 from aparella.errors import (
     AparellaError,
+    BusyError,
     ConflictError,
     InputError,
     NotFoundError,
@@ -135,6 +137,17 @@ def of(error: AparellaError, *, field: str | None = None) -> Problem | None:
     return Problem(status, str(error), code=error.code, errors=errors)
 
 
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Say which field of the request an error is about."""
+    try:
+        yield
+    except AparellaError as error:
+        if problem := of(error, field=field):
+            raise problem from error
+        raise
+
+
 def too_large(limit: int, advice: str) -> Problem:
     """The problem of a body of over `limit` bytes; `advice` is what to do about it."""
     detail = f"The request's body is over {limit:,} bytes, the most that is taken here. {advice}"
@@ -191,7 +204,9 @@ def _unexpected(error: Exception, scope: Scope) -> Problem:
 def _unavailable(error: TransientError) -> Problem:
     # The driver's words name hosts and ports: they are for the log.
     log.warning("%s", error)
-    if isinstance(error, ResourceExhaustedError):
+    if isinstance(error, BusyError):
+        seconds, detail = RETRY_SECONDS, str(error)
+    elif isinstance(error, ResourceExhaustedError):
         seconds = REPAIR_SECONDS
         detail = (
             "The server has no room left (disk, memory or connections). Try again once its "

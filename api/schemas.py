@@ -48,6 +48,9 @@ class Model(_FromDatabase):
     status: str
     sha256: str
     created_at: datetime
+    parent: str | None
+    accuracy: float | None
+    """acc@1 on the first pair set by which it was judged."""
 
 
 class Models(BaseModel):

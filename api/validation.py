@@ -25,10 +25,14 @@ _WANTED = {
     "target": _NAME,
     "collection": _NAME,
     "model": "NAME or NAME@VERSION",
+    "version": "the number of a model's version, such as 2",
+    "by": "a name of at most 200 characters, without NUL",
     "Idempotency-Key": "1 to 200 characters",
     "text": "columns' names of at most 500 characters, without NUL",
     "attribute": "columns' names of at most 500 characters, without NUL",
     "key": "a column's name of at most 500 characters, without NUL",
+    "source_column": "a column's name of 1 to 500 characters, without NUL",
+    "target_column": "a column's name of 1 to 500 characters, without NUL",
     "filename": "a file's name of at most 255 characters, without NUL",
 }
 _PLACES = {

@@ -11,16 +11,18 @@ from aparella import __version__
 from aparella.client import (
     datafolder,
     job_commands,
+    model_commands,
     outcome,
     outfile,
     output,
+    pair_commands,
     progress,
     report_commands,
     stack,
     units,
 )
 from aparella.client.exits import EPILOG, Sentences
-from aparella.client.models import Collection, Model
+from aparella.client.models import Collection
 from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Session, with_session
 
 app = typer.Typer(
@@ -31,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(job_commands.app, name="job")
+app.add_typer(model_commands.app, name="model")
+app.command()(model_commands.train)
+app.add_typer(pair_commands.app, name="pairs")
 app.add_typer(report_commands.app, name="report")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
@@ -218,18 +223,9 @@ def collections(session: Session) -> None:
 @app.command()
 @with_session
 def models(session: Session) -> None:
-    """List the models."""
-
-    def show(items: list[Model]) -> object:
-        rows = (
-            (f"{m.name}@{m.version}", m.status, m.dim, m.max_seq_length, m.base_model)
-            for m in items
-        )
-        columns = ("model", "status", "dim", "tokens", "base")
-        return output.table(columns, rows, right="dim tokens", fluid="model base")
-
+    """List the models; a star marks the promoted one."""
     with session.connect() as client:
-        session.list(client.models(), show)
+        session.list(client.models(), model_commands.table)
 
 
 def main() -> None:

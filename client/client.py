@@ -10,14 +10,15 @@ Example:
 """
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 from urllib.parse import quote
 
 from aparella.client import outfile, uploads
-from aparella.client.models import Collection, Job, JobProblem, Match, Model
+from aparella.client.model_calls import ModelCalls
+from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match
+from aparella.client.pair_calls import PairCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
 
@@ -27,10 +28,8 @@ POLL_GROWTH = 1.3
 PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
-Document = TypeVar("Document", Job, JobProblem, Match, Collection, Model)
 
-
-class Client:
+class Client(ModelCalls, PairCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer
@@ -254,25 +253,14 @@ class Client:
         """All collections."""
         return list(self._items(Collection, self._transport.get("/v1/collections")))
 
-    def models(self) -> list[Model]:
-        """All registered models."""
-        return list(self._items(Model, self._transport.get("/v1/models")))
-
-    def _submit(self, request: dict[str, Any], idempotency_key: str | None) -> Job:
-        key = idempotency_key or str(uuid.uuid4())
-        document = self._transport.post(
-            "/v1/jobs", json=request, headers={"Idempotency-Key": key}, repeatable=True
-        )
-        return self._read(Job, document)
-
     def _pages(
         self,
-        kind: type[Document],
+        kind: type[AnyDocument],
         path: str,
         cursor: str,
         limit: int,
         filters: dict[str, str] | None = None,
-    ) -> Iterator[Document]:
+    ) -> Iterator[AnyDocument]:
         params: dict[str, str | int | list[str]] = {"limit": limit, **(filters or {})}
         while True:
             page = self._transport.get(path, params)
@@ -280,14 +268,3 @@ class Client:
             if page.get("next") is None:
                 return
             params[cursor] = page["next"]
-
-    def _items(self, kind: type[Document], page: Any) -> Iterator[Document]:
-        if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-            raise self._transport.stranger()
-        return (self._read(kind, item) for item in page["items"])
-
-    def _read(self, kind: type[Document], document: Any) -> Document:
-        try:
-            return kind.read(document)
-        except (TypeError, ValueError) as error:
-            raise self._transport.stranger() from error

@@ -53,7 +53,9 @@ def of_error(error: AparellaError) -> ExitCode:
 
 def complain(sentence: str, notes: Iterable[str] = ()) -> None:
     """Say on standard error what is wrong, and below it what belongs to it."""
-    lines = [f"aparella: {sentence}", *(f"  {note}" for note in notes)]
+    # A problem with one field says the same as its only note.
+    more = (note for note in notes if not note.endswith(sentence))
+    lines = [f"aparella: {sentence}", *(f"  {note}" for note in more)]
     sys.stderr.write("".join(f"{units.printable(line)}\n" for line in lines))
 
 

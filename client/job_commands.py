@@ -116,7 +116,9 @@ def _facts(job: Job) -> dict[str, str]:
         "errors": units.count(job.errors) if job.errors else "",
         "error": job.error or "",
         "summary": ", ".join(
-            f"{name} {value}" for name, value in job.summary.items() if not isinstance(value, dict)
+            f"{name} {value}"
+            for name, value in job.summary.items()
+            if not isinstance(value, dict | list)
         ),
         **{
             name: ", ".join(f"{key} {value}" for key, value in values.items())

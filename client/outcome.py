@@ -1,7 +1,7 @@
 """Waiting for a job, and telling how it ended."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
@@ -17,6 +17,10 @@ from aparella.errors import ServiceUnavailableError
 FIRST_ERRORS = 5
 FIRST_SOURCES = 5
 
+PAIR_COUNTS = (
+    *("new", "changed", "unchanged", "duplicates", "refused"),
+    *("rejected", "left_out", "repaired"),
+)
 IMPORT_COUNTS = ("new", "changed", "unchanged", "removed", "refused", "repaired")
 
 
@@ -98,8 +102,9 @@ def finish(
         _lost(session, job)
     else:
         session.say(sentence(job))
-        for line in _plan(job):
+        for line in (*_plan(job), *_drift(job)):
             session.say(line)
+        _judgement(session, job)
     _errors(session, client, job)
     if job.kind == "match" and job.state in {"succeeded", "succeeded_with_errors"}:
         if out is not None:
@@ -138,10 +143,21 @@ def sentence(job: Job) -> str:
             )
             rows = units.plural(summary.get("rows", 0), "row")
             return f"Imported {output.what(job)}{after}: {rows}, {counts}."
+        case "pairs":
+            counts = ", ".join(
+                f"{units.count(summary.get(name, 0))} {name.replace('_', ' ')}"
+                for name in PAIR_COUNTS
+            )
+            rows = units.plural(summary.get("rows", 0), "row")
+            return f"Imported {output.what(job)}{after}: {rows}, {counts}."
         case "match":
             skipped = summary.get("skipped_embeddings", 0)
             known = f"; {units.plural(skipped, 'vector')} were there already" if skipped else ""
             return f"Matched {output.what(job)}{after}{known}."
+        case "train" | "evaluate" | "promote":
+            done = {"train": "Trained", "evaluate": "Judged", "promote": "Promoted"}[job.kind]
+            promoted = "; it is the default now" if summary.get("promoted") else ""
+            return f"{done} {output.what(job)}{after}{promoted}."
         case _:
             return f"Job {job.id} ({job.kind} {output.what(job)}) is done{after}."
 
@@ -156,6 +172,23 @@ def _plan(job: Job) -> Iterator[str]:
     if plan.get("recall") is not None:
         sample = units.count(plan.get("recall_sample") or 0)
         yield f"Recall against the exact search: {plan['recall']:.4f} on {sample} records"
+
+
+def _drift(job: Job) -> Iterator[str]:
+    """What is unusual about the lines of a match job, and what to do about it."""
+    advice = job.summary.get("drift_advice")
+    if isinstance(advice, Mapping):
+        for side, words in advice.items():
+            yield f"{str(side).capitalize()}: {words}"
+
+
+def _judgement(session: Session, job: Job) -> None:
+    """What a training or an evaluation found, and what the gate says to it."""
+    rows = job.summary.get("evaluation")
+    if isinstance(rows, list) and (found := [row for row in rows if isinstance(row, Mapping)]):
+        session.console.print(output.evaluation(found))
+    if gate := job.summary.get("gate"):
+        session.say(f"Gate: {gate}")
 
 
 def _lost(session: Session, job: Job) -> None:

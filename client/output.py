@@ -144,6 +144,18 @@ def matches(items: Iterable[Match]) -> Table:
     return table(columns, rows, right="rank score confidence", fluid="description text")
 
 
+def evaluation(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """How systems did on the same queries, one a line, with the interval of acc@1."""
+
+    def figure(row: Mapping[str, Any], name: str) -> str:
+        value = row.get(name)
+        return f"{value:.3f}" if isinstance(value, int | float) else ""
+
+    names = ("acc@1", "low", "high", "mrr@10")
+    cells = ([row.get("system"), *(figure(row, name) for name in names)] for row in rows)
+    return table(("system", *names), cells, right=" ".join(names), fluid="system")
+
+
 def problem(item: JobProblem) -> str:
     """`row 57, field 'name': the text is empty`."""
     parts = []
@@ -161,6 +173,11 @@ def problem(item: JobProblem) -> str:
 def what(job: Job) -> str:
     """What the job works on: `buyers → catalogue`, `lines.csv → buyers` or `catalogue`."""
     values = {**job.params, **job.summary}
+    if job.kind in {"train", "evaluate", "promote"}:
+        return str(job.model or values.get("name") or values.get("model") or "")
+    if job.kind == "pairs":
+        names = (values.get("file") or values.get("filename"), values.get("pairs"))
+        return " → ".join(str(name) for name in names if name)
     source = values.get("source") if job.kind == "match" else values.get("file")
     target = values.get("target") if job.kind == "match" else values.get("collection")
     source = source or (values.get("filename") if job.kind == "import" else None)

@@ -3,9 +3,9 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -142,6 +142,15 @@ def _running(stage: Stage) -> Iterator[str]:
         yield units.rate(stage.rate)
     if stage.eta_seconds is not None:
         yield f"about {units.duration(stage.eta_seconds)} left"
+    yield from _detail(stage.detail or {})
+
+
+def _detail(detail: Mapping[str, Any]) -> Iterator[str]:
+    """What a training says about itself."""
+    if isinstance(loss := detail.get("loss"), int | float):
+        yield f"loss {loss:.4f}"
+    if isinstance(pairs := detail.get("rate"), int | float):
+        yield f"{units.rate(pairs)} pairs"
 
 
 def _ended(stage: Stage) -> Iterator[str]:

@@ -108,6 +108,10 @@ class Transport:
             lambda: self._json("POST", path, json=json, headers=headers), repeatable=repeatable
         )
 
+    def delete(self, path: str) -> None:
+        """DELETE what is at the path. Raises as `get` does."""
+        self._repeat(lambda: self._json("DELETE", path), repeatable=False)
+
     def upload(
         self,
         path: str,
@@ -179,6 +183,8 @@ class Transport:
             raise self._unanswered(error) from error
         if not response.is_success:
             self._refuse(response)
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return None
         try:
             return response.json()
         except ValueError:

@@ -73,10 +73,13 @@ _REMOVE = sa.text("""
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload: `mode` is `replace` (the file is the collection's new edition) or `merge`."""
+    """An upload: `mode` is `replace` (the file is the collection's new edition) or `merge`.
+
+    One of pairs belongs to no collection.
+    """
 
     id: int
-    collection_id: int
+    collection_id: int | None
     filename: str
     mode: str
     strict: bool
@@ -197,8 +200,13 @@ def check(
         sa.text("SELECT FROM collection WHERE id = :collection FOR NO KEY UPDATE"), values
     )
     connection.execute(_DUPLICATES, values)
-    connection.execute(_FAULTS, values)
+    list_faults(connection, upload.id, job_id=job_id, stage_id=stage_id)
     return Counts(**connection.execute(_COUNTS, values).one()._mapping)
+
+
+def list_faults(connection: sa.Connection, upload_id: int, *, job_id: int, stage_id: int) -> None:
+    """List all refused rows as the job's errors."""
+    connection.execute(_FAULTS, {"upload": upload_id, "job": job_id, "stage": stage_id})
 
 
 def apply(connection: sa.Connection, upload: Upload, *, cleaner_version: int) -> int:

@@ -167,6 +167,15 @@ def bearers(
     return ids, values
 
 
+def texts(connection: sa.Connection, record_ids: Sequence[int]) -> list[str]:
+    """The texts of these records, in their order."""
+    query = sa.text("""
+        SELECT r.text FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS i(id, place)
+        JOIN record r ON r.id = i.id ORDER BY i.place
+    """)
+    return list(connection.execute(query, {"ids": list(record_ids)}).scalars())
+
+
 def text_pages(
     engine: sa.Engine, collection_id: int, *, size: int = 10_000
 ) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
@@ -187,9 +196,9 @@ def text_pages(
 
 
 def create_upload(
-    connection: sa.Connection, collection_id: int, *, filename: str, mode: str, strict: bool
+    connection: sa.Connection, collection_id: int | None, *, filename: str, mode: str, strict: bool
 ) -> int:
-    """Begin an upload into a collection; `mode` is `replace` or `merge`."""
+    """Begin an upload into a collection, or of pairs; `mode` is `replace` or `merge`."""
     values = {
         "collection_id": collection_id,
         "filename": filename,

@@ -54,3 +54,28 @@ def plan_batches(
         size = max(1, token_budget // length)
         batches += [Batch(indexes[i : i + size], length) for i in range(0, len(indexes), size)]
     return batches
+
+
+def plan_packed(
+    lengths: Sequence[int], token_budget: int = TOKEN_BUDGET
+) -> list[NDArray[np.int64]]:
+    """Cut texts into batches for a model that takes them end to end: see `packed`.
+
+    Args:
+        lengths: token count of each text, at least 1.
+        token_budget: a batch's tokens stay within it, unless a single text is already longer.
+
+    Returns:
+        For each batch its texts' places in `lengths`, from the longest texts to the shortest, so
+        that equally long ones stand side by side; each place is in exactly one.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in order.tolist():
+        tokens += lengths[index]
+        if not batches or tokens > token_budget:
+            batches.append([])
+            tokens = lengths[index]
+        batches[-1].append(index)
+    return [np.array(batch, dtype=np.int64) for batch in batches]

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from aparella import artifacts
 from aparella.db import models, vectors
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError
 from aparella.settings import Settings
-from aparella.workers import artifacts
 from aparella.workers.encoder import Encoder, load_encoder
 from aparella.workers.matching import Catalogue
 
@@ -100,7 +100,7 @@ class Context:
             with transaction(self.db) as connection:
                 model = models.model_by_id(connection, model_id)
             if self.settings.encoder == "sentence-transformers":
-                path = artifacts.fetch(model.artifact_url, model.sha256)
+                path = artifacts.fetch(model.artifact_url, model.sha256, model.files)
                 self._encoder = (model_id, load_encoder("sentence-transformers", path))
             else:
                 self._encoder = (model_id, load_encoder(self.settings.encoder, None))

@@ -110,6 +110,13 @@ def import_stages(upload_id: int) -> list[NewStage]:
     ]
 
 
+def pairs_stages(upload_id: int, pair_set_id: int, *, texts: bool = False) -> list[NewStage]:
+    """Stages of an import of pairs; `texts`: they came as texts, which are cleaned first."""
+    params = {"upload_id": upload_id, "pair_set_id": pair_set_id}
+    cleaning = [NewStage("clean", "clean_pairs", "import", params)] if texts else []
+    return [*cleaning, NewStage("pairs", "pairs", "import", params)]
+
+
 def embed_stages(model_id: int, collection_id: int) -> list[NewStage]:
     """Stages of an embed job."""
     return [_embed("embed", model_id, collection_id)]

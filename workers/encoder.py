@@ -2,16 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aparella.errors import ConfigurationError, JobError, RecordError, ResourceExhaustedError
-from aparella.workers.batches import plan_batches
+from aparella.workers.batches import plan_batches, plan_packed
+
+if TYPE_CHECKING:
+    import torch
 
 DIM = 384
 """Dimension of every vector: the embedding table's column and its index are declared with it."""
@@ -80,7 +83,7 @@ class SentenceEncoder:
     """A sentence-transformers model in this process, read from a folder; nothing is downloaded.
 
     On a CPU with one thread (`devices.use_threads`) a text's vector is the same bits however the
-    texts are ordered and split: see `batches.plan_batches`.
+    texts are ordered and split: see `batches.plan_batches` and `packed`.
     """
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
@@ -100,7 +103,7 @@ class SentenceEncoder:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        from aparella.workers import prepacked
+        from aparella.workers import packed, prepacked
         from aparella.workers.devices import choose_device
 
         if not (Path(path) / "modules.json").is_file():
@@ -128,14 +131,23 @@ class SentenceEncoder:
                 "text, which Aparella does not do. Choose another base model."
             )
         self._model = model.eval()
-        if model.device.type == "cpu" and prepacked.available():
+        on_cpu = model.device.type == "cpu"
+        if on_cpu and prepacked.available():
             with torch.inference_mode():
                 prepacked.prepack(model)
+        self._packs = on_cpu and packed.packs(model)
+        if self._packs:
+            packed.use(model)
 
     @property
     def dim(self) -> int:
         """Dimension of the vectors."""
         return DIM
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, of the library."""
+        return self._model.tokenizer
 
     @property
     def max_seq_length(self) -> int | None:
@@ -150,28 +162,42 @@ class SentenceEncoder:
         vectors = np.empty((len(distinct), DIM), dtype=np.float32)
         if not distinct:
             return vectors
-        tokenizer = self._model.tokenizer
-        tokens = tokenizer(
-            distinct, truncation=True, max_length=self.max_seq_length, padding=False
-        ).data
-        for batch in plan_batches([len(ids) for ids in tokens["input_ids"]]):
-            features = tokenizer.pad(
-                {name: [values[i] for i in batch.indexes] for name, values in tokens.items()},
-                padding="max_length",
-                max_length=batch.length,
-                return_tensors="pt",
-            ).to(self._model.device)
+        for indexes, features in self._batches(distinct):
             try:
                 with torch.inference_mode():
                     output = self._model(features)["sentence_embedding"]
                     output = torch.nn.functional.normalize(output)
-                vectors[batch.indexes] = output.cpu().numpy()
+                vectors[indexes] = output.cpu().numpy()
             except (MemoryError, torch.OutOfMemoryError) as error:
                 raise ResourceExhaustedError("Memory is short for encoding texts.") from error
-            if not np.isfinite(vectors[batch.indexes]).all():
+            if not np.isfinite(vectors[indexes]).all():
                 raise RecordError("The model gives a vector that is not finite for a text.")
-            progress(int(occurrences[batch.indexes].sum()))
+            progress(int(occurrences[indexes].sum()))
         return vectors[row_of]
+
+    def _batches(
+        self, texts: list[str]
+    ) -> Iterator[tuple[NDArray[np.int64], "dict[str, torch.Tensor]"]]:
+        """The places of each batch's texts, and what the model takes for them."""
+        from aparella.workers import packed
+
+        tokenizer = self._model.tokenizer
+        tokens: dict[str, list[list[int]]] = tokenizer(
+            texts, truncation=True, max_length=self.max_seq_length, padding=False
+        ).data
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        if self._packs:
+            for indexes in plan_packed(lengths):
+                yield indexes, packed.features([tokens["input_ids"][i] for i in indexes])
+            return
+        for batch in plan_batches(lengths):
+            padded: Any = tokenizer.pad(
+                {name: [values[i] for i in batch.indexes] for name, values in tokens.items()},
+                padding="max_length",
+                max_length=batch.length,
+                return_tensors="pt",
+            )
+            yield batch.indexes, padded.to(self._model.device)
 
 
 class HashEncoder:

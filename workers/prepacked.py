@@ -2,19 +2,26 @@
 
 A matrix product packs its weights into the layout that the processor likes on each call. oneDNN
 can keep the packed form: measured on one core, batches of 1,024 tokens take 12 % less time, and
-the vectors differ by 2e-7 at most. The operators are the ones that `torch.compile` emits when it
-freezes a model; where this torch or this processor lacks them the layers stay as they are.
+the vectors differ by 2e-7 at most. It also applies GELU to a result that is still in the cache.
+The operators are the ones that `torch.compile` emits when it freezes a model; where this torch or
+this processor lacks them the layers stay as they are.
 """
 
 import torch
 from torch import nn
+from transformers.activations import GELUActivation
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 
 class PrepackedLinear(nn.Module):
-    """Stands for an `nn.Linear` of float32 on a CPU; same input, same output."""
+    """Stands for an `nn.Linear` of float32 on a CPU; same input, same output.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    With `gelu` it also stands for the exact GELU (not the one by tanh) after the layer.
+    """
+
+    def __init__(self, linear: nn.Linear, *, gelu: bool = False) -> None:
         super().__init__()
+        self._activation, self._algorithm = ("gelu", "none") if gelu else ("none", "")
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
         bias: torch.Tensor | None = getattr(linear, "bias", None)
         self._bias = None if bias is None else bias.detach()
@@ -22,7 +29,7 @@ class PrepackedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to float32 of shape (..., in_features)."""
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, "none", [], ""
+            x, self._weight, self._bias, self._activation, [], self._algorithm
         )
         return result
 
@@ -39,5 +46,12 @@ def prepack(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, PrepackedLinear(child))
+        elif isinstance(child, BertIntermediate) and _is_gelu(child.intermediate_act_fn):
+            setattr(module, name, PrepackedLinear(child.dense, gelu=True))
         else:
             prepack(child)
+
+
+def _is_gelu(activation: object) -> bool:
+    """Whether an activation is the exact GELU, which BERT's configuration calls `gelu`."""
+    return isinstance(activation, GELUActivation) and activation.act is nn.functional.gelu

@@ -1,8 +1,9 @@
 """Collections, and the upload of their records."""
 
+from functools import partial
 from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from aparella.api import imports, schemas
@@ -60,16 +61,12 @@ async def upload_records(
     The collection is created if there is none. A file that is wrong as a whole is refused at once
     and leaves nothing behind; rows that are wrong by themselves are the job's errors.
     """
-    imports.check_given_once(name for name, _ in request.query_params.multi_items())
-    largest_file = settings.max_upload_mb * 1_000_000
-    with imports.spool() as file:
-        await imports.receive(request, file)
-
-        def enqueue() -> int:
-            return imports.enqueue(
-                db, file, collection=name, parameters=parameters, largest_file=largest_file
-            )
-
-        limiter: CapacityLimiter = request.app.state.uploads
-        job_id = await to_thread.run_sync(enqueue, limiter=limiter)
+    enqueue = partial(
+        imports.enqueue,
+        db,
+        collection=name,
+        parameters=parameters,
+        largest_file=settings.max_upload_mb * 1_000_000,
+    )
+    job_id = await imports.upload(request, enqueue)
     return await to_thread.run_sync(accepted, db, job_id, response)

@@ -16,23 +16,36 @@ class Columns:
         key: the column that tells the records of a collection apart.
         texts: the columns whose values, joined by one space, are the record's text.
         attributes: the columns that are kept beside the text.
+        optional: those of the attributes that a file need not have.
+        parameters: how the request calls the key, the texts and the attributes.
     """
 
     key: str
     texts: tuple[str, ...]
     attributes: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    parameters: tuple[str, str, str] = ("key", "text", "attribute")
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Yield (parameter, column), the parameter being `key`, `text` or `attribute`."""
-        yield "key", self.key
+        """Yield (parameter, column), the parameter being one of `parameters`."""
+        key, text, attribute = self.parameters
+        yield key, self.key
         for column in self.texts:
-            yield "text", column
+            yield text, column
         for column in self.attributes:
-            yield "attribute", column
+            yield attribute, column
 
     def missing_from(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the (parameter, column) pairs that a header of `names` does not hold."""
-        return [(parameter, column) for parameter, column in self.named() if column not in names]
+        """Return the (parameter, column) pairs that a header of `names` ought to hold."""
+        return [
+            (parameter, column)
+            for parameter, column in self.named()
+            if column not in names and column not in self.optional
+        ]
+
+    def kept_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the attributes that a header of `names` holds."""
+        return tuple(column for column in self.attributes if column in names)
 
 
 def check_columns(columns: Columns) -> None:
@@ -74,7 +87,9 @@ def check_header(names: Sequence[str], columns: Columns, *, file: str, limit: in
             code="too_many_columns",
         )
     for parameter, column in columns.missing_from(names):
-        raise unknown_column(parameter, column, names, file=file, lack="the header has no column")
+        raise unknown_column(
+            parameter, column, names, file=file, lack="the header has no column", columns=columns
+        )
     for parameter, column in columns.named():
         if names.count(column) > 1:
             raise InputError(
@@ -86,12 +101,18 @@ def check_header(names: Sequence[str], columns: Columns, *, file: str, limit: in
 
 
 def unknown_column(
-    parameter: str, column: str, names: Sequence[str], *, file: str, lack: str
+    parameter: str, column: str, names: Sequence[str], *, file: str, lack: str, columns: Columns
 ) -> InputError:
     """Make the error for a column that a file does not hold; it names those that it does hold."""
-    folded = {name.casefold(): name for name in names if name}
+    # The key is not what was meant by a text, nor a text by the key; an attribute may be either.
+    taken = {columns.key, *columns.texts} if parameter in columns.parameters[:2] else set()
+    folded = {name.casefold(): name for name in names if name and name not in taken}
     close = get_close_matches(column.casefold()[:100], folded, n=1)
-    hint = f"Did you mean {quoted(folded[close[0]])}?" if close else f"Pass another --{parameter}."
+    hint = (
+        f"Did you mean {quoted(folded[close[0]])}?"
+        if close
+        else f"Pass another --{parameter.replace('_', '-')}."
+    )
     return InputError(
         f"{file}: {lack} {quoted(column)}. It has {listed(names)}. {hint}",
         field=parameter,

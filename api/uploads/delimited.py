@@ -69,7 +69,7 @@ def read_delimited(
     width = len(header)
     key_at = header.index(columns.key)
     texts_at = [header.index(column) for column in columns.texts]
-    attributes_at = [(column, header.index(column)) for column in columns.attributes]
+    attributes_at = [(column, header.index(column)) for column in columns.kept_of(header)]
     builder = RowBuilder(columns, limits, encoding)
     max_cell = limits.max_cell
     number = 0

@@ -52,7 +52,9 @@ def read_ndjson(
     for parameter, column in columns.named():
         if column in objects.unseen:
             lack = "no line has a field"
-            raise unknown_column(parameter, column, objects.names, file=label, lack=lack)
+            raise unknown_column(
+                parameter, column, objects.names, file=label, lack=lack, columns=columns
+            )
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -72,7 +74,7 @@ class _Objects:
         self._decoded = RowBuilder(columns, limits, encoding)
         self._escaped = RowBuilder(columns, limits, None)
         self._named = list(columns.named())
-        self.unseen = {column for _, column in self._named}
+        self.unseen = {column for _, column in self._named if column not in columns.optional}
         self.names: list[str] = []
 
     def read(self, number: int, line: str) -> Row | BadRow:
@@ -97,7 +99,7 @@ class _Objects:
         for parameter, column in self._named:
             if is_nested(found.get(column)):
                 kind = "a list or an object"
-                code = "not_scalar" if parameter == "attribute" else "not_text"
+                code = "not_scalar" if parameter == columns.parameters[2] else "not_text"
                 reason = f"field {quoted(column)} is {kind}: give a text or a number"
                 return BadRow(number, _key(found[columns.key]), column, code, reason)
         if not any(column in found for column in columns.texts):

@@ -77,11 +77,13 @@ def _check(table: pq.ParquetFile, columns: Columns, *, limits: Limits, label: st
     schema, metadata = table.schema_arrow, table.metadata
     check_header(schema.names, columns, file=label, limit=limits.max_columns)
     for parameter, column in columns.named():
+        if column not in schema.names:
+            continue  # an optional one
         kind = schema.field(column).type
         if pa.types.is_nested(kind):
             raise InputError(
                 f"{label}: column {quoted(column)} is nested ({quoted(str(kind))}). "
-                f"Pass a column of texts or numbers as --{parameter}.",
+                f"Pass a column of texts or numbers as --{parameter.replace('_', '-')}.",
                 field=parameter,
                 code="nested_column",
             )
@@ -94,7 +96,8 @@ def _rows(
     table: pq.ParquetFile, columns: Columns, *, limits: Limits, label: str
 ) -> Iterator[Row | BadRow]:
     builder = RowBuilder(columns, limits, "utf-8")
-    names = list(dict.fromkeys(column for _, column in columns.named()))
+    kept = columns.kept_of(table.schema_arrow.names)
+    names = list(dict.fromkeys([columns.key, *columns.texts, *kept]))
     number, size = 0, 0
     for batch in table.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
         # What the file says of its own size is not proof.
@@ -104,12 +107,10 @@ def _rows(
         values = {name: _values(batch.column(name), name, label) for name in names}
         keys = [as_text(value) for value in values[columns.key]]
         texts = [[as_text(value) for value in values[name]] for name in columns.texts]
-        extras = [[as_attribute(value) for value in values[name]] for name in columns.attributes]
+        extras = [[as_attribute(value) for value in values[name]] for name in kept]
         for at, key in enumerate(keys):
             number += 1
-            attributes = {
-                name: column[at] for name, column in zip(columns.attributes, extras, strict=True)
-            }
+            attributes = {name: column[at] for name, column in zip(kept, extras, strict=True)}
             yield builder.build(number, key, [column[at] for column in texts], attributes)
     if not number:
         raise InputError(
@@ -120,6 +121,9 @@ def _rows(
 
 def _values(array: pa.Array, name: str, label: str) -> list[Any]:
     """Return an array's values; a text that is not UTF-8 as its bytes."""
+    if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+        # pyarrow gives pandas' moments where pandas is installed, and refuses where it is not.
+        array = array.cast(pa.timestamp("us", array.type.tz)) if _whole(array) else _texts(array)
     try:
         return array.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
@@ -129,7 +133,7 @@ def _values(array: pa.Array, name: str, label: str) -> list[Any]:
     except (ValueError, OverflowError, LookupError):
         # A moment finer than microseconds, out of Python's years, or of a zone unknown here.
         try:
-            return array.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+            return _texts(array).to_pylist()  # type: ignore[no-any-return]
         except pa.ArrowException as error:
             raise InputError(
                 f"{label}: column {quoted(name)} holds values of type {quoted(str(array.type))} "
@@ -137,3 +141,16 @@ def _values(array: pa.Array, name: str, label: str) -> list[Any]:
                 field=name,
                 code="unreadable_column",
             ) from error
+
+
+def _whole(array: pa.Array) -> bool:
+    """Whether nanoseconds can be told in microseconds without a loss."""
+    try:
+        array.cast(pa.timestamp("us", array.type.tz))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    return array.cast(pa.string())

@@ -24,11 +24,13 @@ class Limits:
         max_bytes: bytes of the file, once unpacked.
         max_cell: characters of one cell.
         max_columns: columns of the header.
+        max_key: characters of a key.
     """
 
     max_bytes: int
     max_cell: int = 65_536
     max_columns: int = 1_000
+    max_key: int = LONGEST_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class RowBuilder:
     def __init__(self, columns: Columns, limits: Limits, encoding: str | None) -> None:
         self._columns = columns
         self._max_cell = limits.max_cell
+        self._max_key = limits.max_key
         self._encoding = encoding
 
     def build(
@@ -128,11 +131,10 @@ class RowBuilder:
             field = self._columns.key
             reason = f"the key column {quoted(field)} is blank: every row needs a key"
             return BadRow(number, None, field, "empty_key", reason)
-        if len(key) > LONGEST_KEY:
+        if len(key) > self._max_key:
             field = self._columns.key
-            reason = (
-                f"the key {quoted(key)} has {len(key):,} characters, and {LONGEST_KEY} are the most"
-            )
+            most = f"{self._max_key:,} are the most"
+            reason = f"the key {quoted(key)} has {len(key):,} characters, and {most}"
             return BadRow(number, None, field, "key_too_long", reason)
         text = " ".join([cell for cell in texts if cell and not cell.isspace()])
         if not text:

@@ -29,6 +29,12 @@ class ResourceExhaustedError(TransientError):
     code = "resource_exhausted"
 
 
+class BusyError(TransientError):
+    """What is to be changed is in use for the moment; its sentence is for the user."""
+
+    code = "busy"
+
+
 class PermanentError(AparellaError):
     """Trying again cannot help: the input, the request or the set-up must change."""
 

@@ -256,7 +256,7 @@ def test_a_match_job_is_stored_with_its_stages(filled: TestClient) -> None:
     assert job["params"] == {"source": "list", "target": "catalogue", "k": 3}
     assert job["model"] == "all-MiniLM-L6-v2@1"
     names = [stage["name"] for stage in job["stages"]]
-    assert names == ["embed source", "embed target", "index", "match"]
+    assert names == ["embed source", "embed target", "drift", "index", "match"]
     assert filled.get(answer.headers["Location"]).json() == job
 
 
@@ -271,6 +271,7 @@ def test_a_collection_may_be_matched_with_itself(filled: TestClient) -> None:
     answer = filled.post("/v1/jobs", json={**MATCH, "target": "list"})
     assert [stage["name"] for stage in answer.json()["stages"]] == [
         "embed source",
+        "drift",
         "index",
         "match",
     ]
@@ -360,7 +361,7 @@ def test_jobs_are_listed_in_pages(filled: TestClient) -> None:
     while True:
         page = filled.get("/v1/jobs", params=params).json()
         seen += [job["id"] for job in page["items"]]
-        assert all(len(job["stages"]) == 4 for job in page["items"])
+        assert all(len(job["stages"]) == 5 for job in page["items"])
         if page["next"] is None:
             break
         params["before"] = page["next"]
@@ -544,6 +545,8 @@ def test_models(api: TestClient) -> None:
         "status",
         "sha256",
         "created_at",
+        "parent",
+        "accuracy",
     }
 
 

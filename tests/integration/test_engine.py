@@ -673,7 +673,7 @@ def test_a_small_job_gets_its_turn_one_hint_at_a_time(context: Context) -> None:
     """In steady state there is room for one message at a time: the older job must not take all."""
     big, _ = planned(context, items=40, size=1)
     with transaction(context.db) as connection:
-        dispatch.mark_sent(connection, chunks.unsent(connection, "match", room=4))
+        dispatch.mark_sent(connection, dispatch.unsent(connection, "match", room=4))
     small, small_ids = planned(context, items=2, size=1)
     with transaction(context.db) as connection:
         first = []

@@ -27,6 +27,7 @@ def test_a_match_job_ranks_every_source_record(context: Context) -> None:
     assert [(stage.name, stage.total, stage.done) for stage in progress] == [
         ("embed source", 30, 30),
         ("embed target", 50, 50),
+        ("drift", 0, 0),
         ("index", 1, 1),
         ("match", 30, 30),
     ]

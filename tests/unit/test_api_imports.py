@@ -8,7 +8,10 @@ import pytest
 from aparella.api.imports import check_given_once
 from aparella.errors import InputError
 
-HEAVY = {"torch", "celery", "kombu", "sentence_transformers", "transformers", "sklearn", "fsspec"}
+HEAVY = {
+    *("torch", "celery", "kombu", "sentence_transformers", "transformers", "sklearn"),
+    *("datasets", "pandas"),
+}
 
 
 def test_the_api_imports_nothing_heavy() -> None:

@@ -49,7 +49,9 @@ def test_a_missing_and_an_unknown_kind() -> None:
     (unknown,) = refused(REQUEST, {"kind": "mach"})
     assert missing.field == unknown.field == "kind"
     assert "missing" in missing.message
-    assert unknown.message == "kind is 'mach': give one of 'match', 'embed', 'index'."
+    assert unknown.message == (
+        "kind is 'mach': give one of 'match', 'embed', 'index', 'train', 'evaluate', 'promote'."
+    )
 
 
 def test_a_list_is_no_request() -> None:

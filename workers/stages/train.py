@@ -1,25 +1,36 @@
 """The stage that fine-tunes one model: one long piece of work that goes on from its checkpoints."""
 
 import tempfile
+from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from aparella import artifacts
+from aparella.db import chunks, faults, models, pair_texts, pairs, registry
+from aparella.db.chunks import Claimed, Failed
+from aparella.db.engine import transaction
+from aparella.db.models import Model
 from aparella.db.pairs import Pair
+from aparella.workers.context import Context, Outcome, Tick, Write, waiting
+from aparella.workers.evaluation import split
+from aparella.workers.evaluation.split import PairKey
 from aparella.workers.training.checkpoints import Checkpoints
 from aparella.workers.training.pairs import Rejection, TrainingPair
 from aparella.workers.training.recipe import Recipe
 
-from aparella import artifacts
-from aparella.db import chunks, faults, models, pairs, registry
-from aparella.db.chunks import Claimed, Failed
-from aparella.db.engine import transaction
-from aparella.db.models import Model
-from aparella.workers.context import Context, Outcome, Tick, Write, waiting
-from aparella.workers.evaluation import split
-
+LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "numpy")
 CATALOGUE_TEXTS = 50_000
 """Catalogue texts among which hard negatives are looked for: a bound for memory and time."""
+
+_STALE = {
+    "source_removed": "its line was removed",
+    "target_removed": "its catalogue record was removed",
+    "source_changed": "the text of its line has changed",
+    "target_changed": "the text of its catalogue record has changed",
+}
 
 
 def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
@@ -27,23 +38,24 @@ def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
     model = models.model_by_id(connection, chunk.params["model_id"])
     known = _pairs(connection, model)
     recipe = Recipe.from_dict(model.training["recipe"])
-    chunks.add_whole(
-        connection,
-        chunk,
-        size=recipe.steps([sum(pair.positive for pair in one) for one in known.values()]),
+    batches = sum(
+        ceil(sum(pair.positive for pair in one) / recipe.batch_size) for one in known.values()
     )
+    chunks.add_whole(connection, chunk, size=recipe.epochs_for(max(1, batches)) * max(1, batches))
     return 0
 
 
 def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Train, put the model into the artifact store, and register it."""
     # Seconds to import, and most workers never train.
+    from aparella.workers.keepsakes import max_tokens, remember
     from aparella.workers.training.trainer import Step, train
 
     with transaction(context.db) as connection:
         model = models.model_by_id(connection, chunk.params["model_id"])
-        base = models.find_model(connection, model.parent)
+        base = models.model_by_id(connection, model.parent_id or model.id)
         known = _pairs(connection, model)
+        held_out = _pairs(connection, model, held_out=True)
         catalogues = _catalogues(connection, model)
     recipe = Recipe.from_dict(model.training["recipe"])
     done = 0
@@ -72,31 +84,40 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             recipe,
             out=out,
             work=Path(folder) / "work",
-            catalogues=catalogues,
-            rejections=[
-                Rejection(p.source_text, p.target_text)
-                for one in known.values()
-                for p in one
-                if not p.positive
-            ],
             tick=note,
+            catalogues=catalogues,
+            rejections={
+                name: [Rejection(p.source_text, p.target_text) for p in one if not p.positive]
+                for name, one in known.items()
+            },
             checkpoints=checkpoints,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
         with waiting(tick):
-            _remember_texts(context, out, known)
+            if model.twin_of is None:
+                remember(out, known, held_out)
             url = f"{settings.artifacts}/models/{model.id}-{chunk.id}-{chunk.lease_token}"
             artifact = artifacts.put(out, url)
+            max_seq_length = max_tokens(out)
     keys = [
-        split.PairKey(p.id, p.source_hash, p.target_hash, p.positive, p.fold)
+        PairKey(p.id, p.source_hash, p.target_hash, p.positive, p.fold)
         for one in known.values()
         for p in one
     ]
     figures: dict[str, Any] = {
         **model.training,
         "pairs_sha256": split.digest(keys),
-        "counts": {name: len(one) for name, one in known.items()},
-        **trained.as_dict(),
+        "counts": {name: sum(p.positive for p in one) for name, one in known.items()},
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "job_id": chunk.job_id,
+        "steps": trained.steps,
+        "resumed_at": trained.resumed_at,
+        "epochs": trained.epochs,
+        "loss": round(trained.loss, 5),
+        "seconds": round(trained.seconds, 1),
+        "pairs_per_second": round(trained.pairs_per_second, 1),
+        "device": trained.device,
+        "memory_mb": round(trained.need.total / (1 << 20)),
     }
 
     def write(connection: sa.Connection) -> Outcome:
@@ -104,12 +125,12 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             connection,
             model.id,
             artifact,
-            max_seq_length=trained.max_seq_length,
+            max_seq_length=max_seq_length,
             training=figures,
         )
         if model.twin_of is None:
             _report_stale(connection, chunk, model)
-        return Outcome(size=chunk.size)
+        return Outcome(size=trained.steps)
 
     return write
 
@@ -118,9 +139,11 @@ def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) 
     """The job fails as a whole; its error says why."""
 
 
-def _pairs(connection: sa.Connection, model: Model) -> dict[str, list[Pair]]:
-    """For each of the model's pair sets the pairs that it may see."""
-    folds = sorted(set(range(split.FOLDS)) - set(model.held_out))
+def _pairs(
+    connection: sa.Connection, model: Model, *, held_out: bool = False
+) -> dict[str, list[Pair]]:
+    """For each of the model's pair sets the pairs that it may see, or those that it may not."""
+    folds = [fold for fold in range(split.FOLDS) if (fold in model.held_out) is held_out]
     return {
         name: pairs.current(connection, set_id, folds)
         for name, set_id in zip(
@@ -132,10 +155,11 @@ def _pairs(connection: sa.Connection, model: Model) -> dict[str, list[Pair]]:
 def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]:
     """For each pair set with a catalogue, texts of it among which hard negatives may be."""
     return {
-        name: pairs.catalogue_texts(connection, set_id, limit=CATALOGUE_TEXTS)
+        name: texts
         for name, set_id in zip(
             model.training["pairs"], model.training["pair_set_ids"], strict=True
         )
+        if (texts := pair_texts.catalogue(connection, set_id, limit=CATALOGUE_TEXTS))
     }
 
 
@@ -151,10 +175,10 @@ def _report_stale(connection: sa.Connection, chunk: Claimed, model: Model) -> No
                 connection,
                 job_id=chunk.job_id,
                 stage_id=chunk.stage_id,
-                key=stale.key,
-                code="text_changed",
+                key=f"{stale.source_key} / {stale.target_key}",
+                code=stale.reason,
                 message=(
-                    f"left out of the training: {stale.reason} since the pairs '{name}' were "
-                    "imported. Import them again if the pair still holds."
+                    f"left out of the training: {_STALE[stale.reason]} since the pairs '{name}' "
+                    "were imported. Import them again if the pair still holds."
                 ),
             )

@@ -1,0 +1,33 @@
+"""Texts that a pair set's lines are ranked against, and that wrong answers are looked for among."""
+
+import sqlalchemy as sa
+
+
+def set_name(connection: sa.Connection, pair_set_id: int) -> str:
+    """The name of a pair set."""
+    query = sa.text("SELECT name FROM pair_set WHERE id = :id")
+    return str(connection.execute(query, {"id": pair_set_id}).scalar_one())
+
+
+def targets(connection: sa.Connection, pair_set_id: int) -> dict[bytes, str]:
+    """The set's target texts by their hash, in the order of the hashes, rejected ones too."""
+    query = sa.text("""
+        SELECT DISTINCT ON (target_hash) target_hash, target_text FROM pair
+        WHERE pair_set_id = :id ORDER BY target_hash
+    """)
+    rows = connection.execute(query, {"id": pair_set_id})
+    return {bytes(row.target_hash): row.target_text for row in rows}
+
+
+def catalogue(connection: sa.Connection, pair_set_id: int, *, limit: int) -> list[str]:
+    """Up to `limit` distinct texts of the set's catalogue, the same each time.
+
+    Those of the lowest hashes: as good as random. Empty where the set has no catalogue.
+    """
+    query = sa.text("""
+        SELECT DISTINCT ON (r.text_hash) r.text FROM record r
+        WHERE r.collection_id = (SELECT target_collection_id FROM pair_set WHERE id = :id)
+          AND r.removed_at IS NULL
+        ORDER BY r.text_hash, r.id LIMIT :limit
+    """)
+    return list(connection.execute(query, {"id": pair_set_id, "limit": limit}).scalars())

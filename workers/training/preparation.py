@@ -1,0 +1,108 @@
+"""What comes before the first step: the model, the memory it will need, the negatives."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from aparella.errors import JobError
+from aparella.workers.training import memory
+from aparella.workers.training.forward import cut, embed
+from aparella.workers.training.material import Material
+from aparella.workers.training.negatives import mine
+from aparella.workers.training.pairs import Rejection
+from aparella.workers.training.recipe import Recipe
+from aparella.workers.training.tokens import Tokens
+
+_ENCODE_TOKENS = 8_192
+
+
+def load(base: Path, device: str, recipe: Recipe) -> SentenceTransformer:
+    """The base model, with the recipe's dropout.
+
+    Raises:
+        JobError: it does not load.
+    """
+    try:
+        model = SentenceTransformer(str(base), device=device, local_files_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise JobError(f"The base model in {base} does not load: {error}") from error
+    if recipe.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = recipe.dropout
+    return model
+
+
+def check_memory(
+    model: SentenceTransformer, recipe: Recipe, material: Material, part_tokens: int, device: str
+) -> memory.Need:
+    """What the training will need at its peak.
+
+    Raises:
+        JobError: that is more than is free.
+    """
+    transformer: Any = model[0]
+    config = transformer.model.config
+    shape = memory.Shape(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        dropout=any(m.p > 0 for m in model.modules() if isinstance(m, torch.nn.Dropout)),
+    )
+    lengths = material.tokens.lengths
+    needed = memory.need(
+        shape, recipe, lengths[material.sources], lengths[material.targets], part_tokens
+    )
+    free = memory.available() if device == "cpu" else int(torch.cuda.mem_get_info()[0])
+    memory.check(needed, free, recipe)
+    return needed
+
+
+def choose_negatives(
+    model: SentenceTransformer,
+    material: Material,
+    recipe: Recipe,
+    catalogues: Mapping[str, Sequence[str]],
+    rejections: Mapping[str, Sequence[Rejection]],
+) -> NDArray[np.int64]:
+    """Each pair's known wrong targets, then mined ones: int64 (pairs, hard_negatives)."""
+    count = recipe.hard_negatives
+    chosen = material.reject(rejections, count)
+    mined = np.full_like(chosen, -1)
+    model.eval()
+    for name, rows in material.slices().items():
+        texts = catalogues.get(name)
+        targets = material.targets[rows] if texts is None else material.tokens.add(texts)
+        mined[rows] = mine(
+            functools.partial(_encode, model, material.tokens),
+            material.sources[rows],
+            np.asarray(list(dict.fromkeys(targets.tolist())), dtype=np.int64),
+            material.right[rows],
+            count,
+        )
+    for row, known in enumerate(chosen.tolist()):
+        own = [number for number in known if number >= 0]
+        own += [number for number in mined[row].tolist() if number not in own]
+        chosen[row] = own[:count] + [-1] * (count - len(own))
+    return chosen
+
+
+def _encode(
+    model: SentenceTransformer, tokens: Tokens, numbers: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        parts = cut(tokens, numbers, _ENCODE_TOKENS).to(model.device)
+        vectors: NDArray[np.float32] = (
+            torch.nn.functional.normalize(embed(model, parts)).cpu().numpy()
+        )
+    return vectors
