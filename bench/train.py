@@ -26,7 +26,9 @@ from bench._pairs import Figure, compare
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hospital"
 PAIRS = 192
 """Three batches of the preset `seed`."""
-THREADS = 2
+THREADS = 1
+"""With more, a busy machine has OpenMP's threads spin for each other, and that is what is measured:
+either side then varies by five times."""
 
 
 def sample_pairs(known: str) -> list[TrainingPair]:

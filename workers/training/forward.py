@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from aparella.workers.training.tokens import Tokens
 
 PART_TOKENS = 1_024
-"""Padded tokens in a part on a CPU: measured on one core, parts of 512 to 1,024 are fastest, and
-those of 2,048 a third slower."""
+"""Padded tokens in a part for each thread of a CPU. Measured on one core, parts of 512 to 1,024 are
+fastest, 2,048 slower by a fifth; with two threads on a busy machine smaller ones wait more for each
+other."""
 
 PART_TOKENS_GPU = 65_536
 

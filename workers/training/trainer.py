@@ -121,7 +121,9 @@ def train(
             torch.manual_seed(recipe.seed)
             model = load(base, device, recipe)
             material = Material(sets, Tokens(model.tokenizer, model.max_seq_length))
-            part_tokens = PART_TOKENS if device == "cpu" else PART_TOKENS_GPU
+            part_tokens = PART_TOKENS_GPU
+            if device == "cpu":
+                part_tokens = PART_TOKENS * torch.get_num_threads()
             needed = check_memory(model, recipe, material, part_tokens, device)
             sampler = material.sampler(recipe)
             epochs = recipe.epochs_for(len(sampler))
