@@ -182,7 +182,7 @@ def peak(
         found = connection.execute(
             sa.text("SELECT count(*) FROM match WHERE job_id = :id"), {"id": job_id}
         ).scalar_one()
-    assert [stage.done for stage in progress] == [sources, targets, 1, sources]
+    assert [stage.done for stage in progress] == [sources, targets, 0, 1, sources]
     assert found == sources * 10
     spans = ", ".join(
         f"{stage.name} {(stage.finished_at - stage.started_at).total_seconds():.1f} s"
