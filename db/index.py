@@ -19,7 +19,7 @@ from aparella.db.vectors import count
 
 _CAST = f"halfvec({DIMENSIONS})"
 EF_SEARCH = 100
-"""Candidates that a search keeps: recall 0.9998 on 100,000 clustered vectors (DESIGN §9)."""
+"""Candidates that a search keeps: recall 0.9998 on 100,000 clustered vectors."""
 _DROP_PATIENCE_S = 2
 """Seconds for which dropping an old index may hold up those who read its table."""
 _LOCK_NOT_AVAILABLE = "55P03"
