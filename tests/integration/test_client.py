@@ -11,11 +11,13 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from aparella.client import Client, datafolder
@@ -47,6 +49,11 @@ IMPORTED = {
     "repaired": 4,
 }
 PLAN = {"search": "exact", "reason": "the catalogue is small", "recall": 1.0, "recall_sample": 50}
+
+
+def _unread(pipe: int) -> int:
+    """Bytes in a pipe that its reader has not taken yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def running(done: int, number: int = 7) -> Any:
@@ -120,6 +127,7 @@ class Aparella:
     def __init__(self, environ: dict[str, str], cwd: Path) -> None:
         self.environ = environ
         self.cwd = cwd
+        self.started: list[subprocess.Popen[Any]] = []
 
     def __call__(self, *args: object, **options: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -137,7 +145,9 @@ class Aparella:
         return done
 
     def start(self, *args: object, **options: Any) -> subprocess.Popen[Any]:
-        return subprocess.Popen(self.argv(*args), env=self.environ, cwd=self.cwd, **options)
+        process = subprocess.Popen(self.argv(*args), env=self.environ, cwd=self.cwd, **options)
+        self.started.append(process)
+        return process
 
     @staticmethod
     def argv(*args: object) -> list[str]:
@@ -145,8 +155,14 @@ class Aparella:
 
 
 @pytest.fixture
-def aparella(environ: dict[str, str], tmp_path: Path) -> Aparella:
-    return Aparella(environ, tmp_path)
+def aparella(environ: dict[str, str], tmp_path: Path) -> Iterator[Aparella]:
+    command = Aparella(environ, tmp_path)
+    yield command
+    for process in command.started:
+        # One that its test left behind must not fail the tests after it.
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture
@@ -695,8 +711,11 @@ class TestTerminal:
         process = aparella.start(*argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         with (tmp_path / "lines.csv").open("wb", buffering=0) as pipe:
             pipe.write(b"id,name\n")
+            # Between opening the file and reading on, a signal may come too early to end the read.
+            while _unread(pipe.fileno()) or psutil.Process(process.pid).status() != "sleeping":
+                time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=10)
+            out, err = process.communicate(timeout=30)
         assert process.returncode == 130
         assert out == "The upload was interrupted, nothing was imported.\n"
         assert err == ""
