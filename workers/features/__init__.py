@@ -1,0 +1,1 @@
+"""What two texts say, compared: measures, codes, numbers, negations, abbreviations. All pure."""
