@@ -52,6 +52,14 @@ def test_no_module_is_long(package: str) -> None:
             ["celery", "psycopg2", "scipy", "sklearn", "sqlalchemy", "torch"],
         ),
         ("aparella.workers.evaluation.split", ["celery", "numpy", "sqlalchemy", "torch"]),
+        (
+            "aparella.workers.features.abbreviations",
+            ["celery", "fastapi", "psycopg2", "sqlalchemy", "torch"],
+        ),
+        (
+            "aparella.workers.features.agreement",
+            ["celery", "fastapi", "numpy", "psycopg2", "sqlalchemy", "torch"],
+        ),
         ("aparella.workers.reconciler", ["fastapi", "sentence_transformers"]),
     ],
 )

@@ -8,7 +8,7 @@ over all pairs: see `learn`.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -162,31 +162,15 @@ def learn(pairs: Iterable[tuple[str, str]]) -> Abbreviations:
     token_count: Counter[str] = Counter()
     together: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for tokens, spoken in read:
-        distinct = frozenset(spoken)
-        by_letter: dict[str, list[str]] = {}
-        for word in distinct:
-            by_letter.setdefault(word[0], []).append(word)
-        initials = "".join(word[0] for word in spoken)
-        for token in tokens:
-            if not _may_be_short(token):
-                continue
-            token_count[token] += 1
-            if token in distinct:
-                continue
-            for word in by_letter.get(token[0], ()):
-                if word not in tokens and is_short_for(token, word):
-                    together[token, (word,)] += 1
-            place = initials.find(token) if 2 < len(token) <= 5 else -1
-            if place >= 0:
-                together[token, tuple(spoken[place : place + len(token)])] += 1
-    wanted = {expansion for (_, expansion), n in together.items() if n >= MIN_SUPPORT}
-    expansion_count = _occurrences([spoken for _, spoken in read], wanted)
+        short_tokens = [token for token in tokens if _may_be_short(token)]
+        token_count.update(short_tokens)
+        together.update(_possible(short_tokens, tokens, spoken))
+    often = {key: n for key, n in together.items() if n >= MIN_SUPPORT}
+    expansion_count = _occurrences([spoken for _, spoken in read], {e for _, e in often})
     found: dict[str, list[tuple[float, Expansion]]] = {}
-    for (token, expansion), n in together.items():
-        if n < MIN_SUPPORT or n < MIN_SHARE * token_count[token]:
-            continue
+    for (token, expansion), n in often.items():
         score = likelihood_ratio(n, token_count[token], expansion_count[expansion], len(read))
-        if score >= MIN_LIKELIHOOD:
+        if n >= MIN_SHARE * token_count[token] and score >= MIN_LIKELIHOOD:
             found.setdefault(token, []).append((score, Expansion(expansion, n)))
     table = dict(Abbreviations().table)
     for token, scored in found.items():
@@ -195,6 +179,26 @@ def learn(pairs: Iterable[tuple[str, str]]) -> Abbreviations:
         known = {expansion.words for expansion in learnt}
         table[token] = (*learnt, *(e for e in table.get(token, ()) if e.words not in known))
     return Abbreviations(MappingProxyType(table))
+
+
+def _possible(
+    short_tokens: Iterable[str], tokens: Collection[str], spoken: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What each token of a short text may stand for in the words of its long text."""
+    distinct = frozenset(spoken)
+    by_letter: dict[str, list[str]] = {}
+    for word in distinct.difference(tokens):
+        by_letter.setdefault(word[0], []).append(word)
+    initials = "".join(word[0] for word in spoken)
+    for token in short_tokens:
+        if token in distinct:
+            continue
+        for word in by_letter.get(token[0], ()):
+            if is_short_for(token, word):
+                yield token, (word,)
+        place = initials.find(token) if 2 < len(token) <= 5 else -1
+        if place >= 0:
+            yield token, tuple(spoken[place : place + len(token)])
 
 
 def _may_be_short(token: str) -> bool:
@@ -219,9 +223,10 @@ def _occurrences(
 def is_short_for(token: str, word: str) -> bool:
     """Whether a folded token may abbreviate a folded word.
 
-    `x/` forms and beginnings that leave out at least two letters; or, from three letters on and
-    with at most half of the word, letters picked in order that keep the first and leave out more
-    vowels than consonants are kept (`mtge`, montage), or end with the word's last letter.
+    It may if it is an `x/` form that begins it; if it begins it and leaves out at least two
+    letters; or if it has three letters or more, begins with the word's first, goes on with letters
+    of the word in their order, leaves out at least two, and has no vowel between its own first and
+    last letter (`cbl`, cable; `mtge`, montage).
     """
     if token.endswith("/"):
         return len(word) > len(token) and word.startswith(token[:-1])

@@ -9,7 +9,7 @@ the other. So the longer text may speak of other lengths as well, and what one t
 mention is no contradiction. Three exceptions, which are never contradictions:
 
 - values more than a thousand times apart: they measure different things (a pore and a tube);
-- a dimension without units (`10X8`) against a length that is no side of a dimension;
+- a measure whose unit is assumed (`10X8`), unless both are sides of a dimension;
 - a text and itself.
 
 Comparing is symmetric.
@@ -59,7 +59,7 @@ def agreement(first: tuple[Measure, ...], second: tuple[Measure, ...]) -> Measur
                 gap, agrees = _gap(a, b)
                 if agrees:
                     near.append((gap, i, j))
-                elif gap <= _TOO_FAR and (a.assumed == b.assumed or (a.side and b.side)):
+                elif gap <= _TOO_FAR and (not (a.assumed or b.assumed) or (a.side and b.side)):
                     far.append((gap, i, j))
     if not near and not far:
         return MeasureComparison(only_first=first, only_second=second)
@@ -107,11 +107,13 @@ def _gap(a: Measure, b: Measure) -> tuple[float, bool]:
     if a.readings == b.readings:
         return -1.0, True
     gap = math.inf
+    exact = a.assumed or b.assumed  # of a number without unit, the number itself has to be right
     for kind, low, high in a.readings:
         for other, least, most in b.readings:
             if kind == other:
                 ours, theirs = low + high, least + most
-                slack = rounding(kind) * max(abs(high), abs(most)) + 1e-9
+                tolerance = 1e-9 if exact else rounding(kind)
+                slack = tolerance * max(abs(high), abs(most)) + 1e-9
                 if _overlap(low, high, least, most, slack):
                     return abs(ours - theirs) / (abs(ours) + 1e-12), True
                 both_positive = ours > 0 and theirs > 0
@@ -120,7 +122,7 @@ def _gap(a: Measure, b: Measure) -> tuple[float, bool]:
 
 
 def _overlap(low: float, high: float, least: float, most: float, slack: float) -> bool:
-    overlap = (high if high < most else most) - (low if low > least else least)
+    overlap = min(high, most) - max(low, least)
     if overlap < -slack:
         return False
     shorter = min(high - low, most - least)

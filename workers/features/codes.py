@@ -8,8 +8,10 @@ from aparella.workers.features.measures import Measure, measures
 
 _TOKEN = re.compile(r"[^\W_]+(?:[-_][^\W_]+)*")
 _LETTER = re.compile(r"[^\W\d]")
-_ORDINAL_OR_COUNT = re.compile(r"\d+(?:ST|ND|RD|TH)|\d{1,3}-?[^\W\d]{3,}|\d+(?:-\d{1,3})+")
-"""`20TH`, `3TAPS`, `8-PORT`, `10-20`: numbers beside words, not codes."""
+_ORDINAL_OR_COUNT = re.compile(
+    r"\d+(?:ST|ND|RD|TH)|\d{1,3}-?[^\W\d]{3,}|\d+(?:-\d{1,3})+|\d+(?:X\d+)+|\d{1,3}[^\W\d]"
+)
+"""`20TH`, `3TAPS`, `8-PORT`, `10-20`, `592X592`, `120C`: numbers beside words, not codes."""
 _KNOWN = frozenset({"SPO2", "ETCO2", "PACO2", "MPEG2", "MPEG4", "WIN98", "PM10", "HBA1C"})
 _SHORTEST_PART = 4
 
@@ -60,10 +62,15 @@ def codes(text: str, found: Sequence[Measure] | None = None) -> frozenset[str]:
         if plain.isdecimal() and plain == upper:
             if len(plain) >= 4 and not _in_decimal(text, start, end):
                 result.add(plain)
-        elif _ORDINAL_OR_COUNT.fullmatch(upper) is None and plain not in _KNOWN:
-            if len(plain) >= 4 or (len(plain) == 3 and plain != upper and _LETTER.search(plain)):
-                result.add(plain)
+        elif _is_code(plain, upper):
+            result.add(plain)
     return frozenset(result)
+
+
+def _is_code(plain: str, upper: str) -> bool:
+    if _ORDINAL_OR_COUNT.fullmatch(upper) or plain in _KNOWN:
+        return False
+    return len(plain) >= 4 or (len(plain) == 3 and plain != upper and bool(_LETTER.search(plain)))
 
 
 def _in_decimal(text: str, start: int, end: int) -> bool:

@@ -19,10 +19,13 @@ _LINK = re.compile(
     r"\s*(?:(?P<by>[xX×*⨯✕]|per|por|by)|(?P<to>-|–|—|a|al|to|fins(?:\s+a)?|hasta)|(?P<or>/|o|ó|or))\s*",
     re.IGNORECASE,
 )
-_CONNECTOR = re.compile(r"(?<![\w,.])(?:15|22|30)[MF](?:[-/](?:15|22|30)[MF])*(?!\w)", re.I)
+_CONNECTOR = re.compile(
+    r"(?<![\w,.])(?:15|22|30)[MF](?:[-/](?:15|22|30)[MF])*(?!\w)", re.IGNORECASE
+)
 """Conical connectors of breathing systems (ISO 5356-1), male and female: not metres, not French."""
 _PAIRED = re.compile(r"[MF][-/]\d|iso\W{1,2}$", re.IGNORECASE)
 
+_NEEDLE_LENGTH = re.compile(r"\s?\(?[øØ]?\s?\d+(?:[.,]\d+)?\s?mm", re.IGNORECASE)
 _GAUGES = (6.0, 34.0)
 _MASS_WORDS = frozenset({"pes", "peso", "weight", "pesa", "net", "neto", "gramatge"})
 _GAUGE_WORDS = frozenset({"calibre", "gauge", "ga", "agulla", "aguja", "needle", "galga"})
@@ -33,7 +36,9 @@ _BOX_WORDS = frozenset(
 _PREFIXES = {"ch": "french", "fr": "french", "charriere": "french"}
 _CUT_OFF = (Unit("length", 1_000), Unit("length", 1), Unit("volume", 1))
 """`M` as the last letter of a text: a field may have cut off what follows, so metres, MM or ML."""
-_NO_UNIT: tuple[Unit, ...] = ()
+_NEVER_THOUSANDS = frozenset({"percent", "gauge", "french"})
+_FEWEST_LINES = 240
+"""`1080p` is a picture's height; of smaller numbers the letter means something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Measure:
         group: measures joined by ×, a range or a slash share one number; unique in its text.
         readings: all it may mean, the likeliest first.
         side: it is one side of a dimension, joined to the next by ×.
-        assumed: it is a side whose unit is written nowhere.
+        assumed: its unit is written nowhere, or may be cut off at the end of the text.
     """
 
     kind: str
@@ -112,9 +117,7 @@ def _link(text: str, left: Quantity, right: Quantity) -> str:
     return kind
 
 
-def _understand(
-    text: str, chain: list[Quantity], links: list[str], found: list[Measure]
-) -> None:
+def _understand(text: str, chain: list[Quantity], links: list[str], found: list[Measure]) -> None:
     """Add the measures of quantities that hang together."""
     if not chain:
         return
@@ -129,7 +132,7 @@ def _understand(
         beside = links[i] if i < len(links) else ""
         side = beside == "by" or (i > 0 and links[i - 1] == "by")
         readings = _readings(text, quantity, side)
-        assumed = False
+        assumed = _is_cut_off(text, quantity)
         if not readings and bare_sides and side:
             readings, assumed = _sides(chain, quantity), True
         if not readings:
@@ -165,27 +168,42 @@ def _share_units(chain: list[Quantity], links: list[str]) -> None:
 
 def _readings(text: str, quantity: Quantity, side: bool) -> tuple[Reading, ...]:
     """What a quantity may measure; empty if it has neither a unit nor a word that tells."""
-    worth, low_name = quantity.values, quantity.name.lower()
-    if not worth:
+    worth = quantity.values
+    units = _meant(text, quantity, side) if worth else ()
+    if not units:
         return ()
-    units = quantity.units
-    if quantity.form == "suture":
-        units = (Unit("usp", 1),)
-    elif low_name == "c":
-        units = (Unit("arc", 1),) if quantity.form in {"fraction", "vulgar"} else _NO_UNIT
-    elif low_name in {"p", "i"}:
-        units = (Unit("lines", 1),) if worth[0] >= 240 else _NO_UNIT
-    elif low_name == "m" and quantity.end == len(text):
-        units = _CUT_OFF
-    elif low_name == "x":
-        units = (Unit("magnification", 1),)
-    elif low_name == "g":
-        units = _gauge_or_mass(text, quantity, side)
-    elif not units:
-        units = _by_word_before(text, quantity)
-    if low_name == "%" or len(worth) > 1 and units and units[0].kind in {"gauge", "french"}:
+    kind = units[0].kind
+    if kind in _NEVER_THOUSANDS:
         worth = worth[:1]
+    elif kind == "temperature" and _is_below_zero(text, quantity.start):
+        worth = tuple(-value for value in worth)
     return tuple(_interval(value, unit, quantity) for unit in units for value in worth)
+
+
+def _meant(text: str, quantity: Quantity, side: bool) -> tuple[Unit, ...]:
+    """What the unit means beside this number and these words."""
+    if quantity.form == "suture":
+        return (Unit("usp", 1),)
+    name = quantity.name.lower()
+    if name == "g":
+        return _gauge_or_mass(text, quantity, side)
+    if name == "c":
+        return (Unit("arc", 1),) if quantity.form in {"fraction", "vulgar"} else ()
+    if name in {"p", "i"}:
+        return (Unit("lines", 1),) if quantity.values[0] >= _FEWEST_LINES else ()
+    if name == "x":
+        return (Unit("magnification", 1),)
+    if _is_cut_off(text, quantity):
+        return _CUT_OFF
+    return quantity.units or _by_word_before(text, quantity)
+
+
+def _is_cut_off(text: str, quantity: Quantity) -> bool:
+    return quantity.name in {"m", "M"} and quantity.glued and quantity.end == len(text)
+
+
+def _is_below_zero(text: str, start: int) -> bool:
+    return text[start - 1 : start] in {"-", "−"} and not text[max(0, start - 2)].isalnum()
 
 
 def _interval(value: float, unit: Unit, quantity: Quantity) -> Reading:
@@ -207,12 +225,12 @@ def _gauge_or_mass(text: str, quantity: Quantity, side: bool) -> tuple[Unit, ...
     possible = _GAUGES[0] <= value <= _GAUGES[1] and value % 0.5 == 0
     if not possible or quantity.tolerance or not (quantity.glued or quantity.name == "G"):
         return (mass,)
-    if side or re.match(r"\s?\(?[øØ]?\s?\d+(?:[.,]\d+)?\s?mm", text[quantity.end :], re.I):
-        return (gauge,)
     word, _ = before(text, quantity.start)
     if word in _MASS_WORDS:
         return (mass,)
-    return (gauge,) if word in _GAUGE_WORDS else (gauge, mass)
+    if side or word in _GAUGE_WORDS or _NEEDLE_LENGTH.match(text, quantity.end):
+        return (gauge,)
+    return (gauge, mass)
 
 
 def _by_word_before(text: str, quantity: Quantity) -> tuple[Unit, ...]:

@@ -16,9 +16,13 @@ from aparella.workers.features.words import fold
 
 _TOKEN = re.compile(r"w/o(?![^\W_])|[^\W\d_]+|\d+|[/,;:.()]|['’]")
 
-_WITHOUT = frozenset({"s", "sense", "sin", "without", "w/o"})
+_SHORT = frozenset({"s"})
+_OF = frozenset({"free"})
+_WITHOUT = _SHORT | {"sense", "sin", "without", "w/o"}
 _NOT = frozenset({"no", "non", "not"})
-_FREE = frozenset({"lliure", "lliures", "libre", "libres", "exempt", "exempta", "exento", "exenta"})
+_FREE = frozenset(
+    {"lliure", "lliures", "libre", "libres", "exempt", "exempta", "exento", "exenta"}
+) | {"free"}
 _SKIPPED = frozenset(
     {"de", "d", "del", "dels", "la", "el", "l", "les", "els", "los", "las", "of", "any", "cap"}
 )
@@ -54,7 +58,7 @@ _SAME = {
     "color": "color colour",
     "olor": "olor odor odour",
 }
-"""Attributes of goods, by the stem that stands for them: what Catalan, Spanish and English write."""
+"""Attributes of goods, by the stem that stands for them: what the three languages write."""
 
 _USUALLY_FREE_OF = frozenset(
     {"latex", "ftalat", "pvc", "bpa", "pols", "gluten", "lactos", "paraben", "perfum", "alcohol"}
@@ -64,6 +68,12 @@ _WOVEN = frozenset({"teixir", "teixit", "tejer", "tejido", "woven"})
 _UN = {"unsterile": "esteril", "nonsterile": "esteril", "nonwoven": "woven", "tst": "woven"}
 _UN |= {"nonabsorbable": "absorbibl", "nonadhesive": "adhesiu", "unscented": "perfum"}
 _CANONICAL = {form: stem for stem, forms in _SAME.items() for form in forms.split()}
+
+
+_JOINING = (
+    _WITHOUT | _NOT | _FREE | _AND | _ALSO_AND | _UN.keys() | {"amb", "con", "with", "a", "p"}
+)
+"""What begins something new after a denied word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,7 @@ def comparison(first: Claims, second: Claims) -> NegationComparison:
         agreeing |= {short for short in yours if _begins(short, mine, _AGREE_FROM)}
     return NegationComparison(
         agreeing,
-        (_contradicted(first, second) | _contradicted(second, first)) - agreeing,
+        frozenset(_contradicted(first, second) | _contradicted(second, first)) - agreeing,
     )
 
 
@@ -168,7 +178,8 @@ def _contradicted(one: Claims, other: Claims) -> set[str]:
     return {
         denied
         for denied in one.denied - one.affirmed - other.denied
-        if denied in affirmed or _begins(denied, affirmed, _CONTRADICT_FROM)
+        if denied in affirmed
+        or (denied not in _SAME and _begins(denied, affirmed, _CONTRADICT_FROM))
     }
 
 
@@ -183,7 +194,9 @@ def _denial(tokens: list[str], place: int) -> int:
     token, ahead = tokens[place], place + 1
     if token not in _WITHOUT and token not in _NOT and token not in _FREE:
         return 0
-    if token == "s":  # noqa: S105 - the abbreviation s/
+    if token in _OF and tokens[ahead : ahead + 1] != ["of"]:
+        return 0
+    if token in _SHORT:
         if tokens[ahead : ahead + 1] != ["/"]:
             return 0
         ahead += 1
@@ -211,9 +224,10 @@ def _deny(tokens: list[str], place: int, denied: set[str]) -> int:
 
 
 def _past_complement(tokens: list[str], place: int) -> int:
-    """The place behind what belongs to the denied word: `sense mecanisme DE SEGURETAT`.
+    """The place behind what belongs to the denied word.
 
-    Whether the text denies that too cannot be told, so it neither denies nor affirms it.
+    `DE SEGURETAT` in `sense mecanisme de seguretat`, `PEEP` in `sense vàlvula PEEP`. Whether the
+    text denies that too cannot be told, so it neither denies nor affirms it.
     """
     if tokens[place : place + 1] and tokens[place] in {"de", "d", "of"}:
         ahead = place + 1
@@ -221,6 +235,9 @@ def _past_complement(tokens: list[str], place: int) -> int:
             ahead += 1
         if ahead < len(tokens) and tokens[ahead].isalpha():
             return ahead + 1
+    elif tokens[place : place + 1] and tokens[place].isalpha():
+        apart = stem(tokens[place]) in _SAME or tokens[place] in _JOINING
+        return place if apart else place + 1
     return place
 
 

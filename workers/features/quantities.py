@@ -16,7 +16,7 @@ _NUMBER = re.compile(
     r"""(?P<suture>(?<![\w/.,-])\d{1,2}[/-]0(?![\w.,/]))
     |(?P<fraction>(?:(?<![\w/.,])\d{1,3}[ -])?(?<![\d/.,])\d{1,2}/\d{1,2}
       (?=[ -]?(?:["”″']|(?:c|in|l|kg|lb|hp)(?![^\W_])|inch|polz|pulg|litr|pound|c[ei]rc)))
-    |(?P<vulgar>\d*[¼½¾])
+    |(?P<vulgar>\d{0,6}[¼½¾])
     |(?P<plain>\d+(?:[.,]\d+)*|(?<![\w.,])[.,]\d+)""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -34,6 +34,7 @@ _TOLERANCE = re.compile(
     re.VERBOSE,
 )
 _BEFORE = re.compile(r"(?<![^\W\d_])([^\W\d_]+°?)([ .:=/-]{0,2})(?:(?:de|of|d) )?$", re.IGNORECASE)
+_LONGEST = 15
 _VULGAR = {"¼": 0.25, "½": 0.5, "¾": 0.75}
 _NUMERO = frozenset({"nº", "Nº", "n°", "N°", "№"})
 _INCHES = dict.fromkeys(("''", "’’", "′′", "”", "″"), '"') | {"’": "'", "′": "'"}
@@ -71,7 +72,12 @@ class Quantity:
 
 @lru_cache(maxsize=4096)
 def values(number: str) -> tuple[float, ...]:
-    """What digits with points and commas may be worth; empty for versions such as `1.2.3`."""
+    """What digits with points and commas may be worth.
+
+    Empty for versions such as `1.2.3` and for numbers too long to be exact.
+    """
+    if len(number) > _LONGEST:
+        return ()
     marks = [c for c in number if c in ".,"]
     if not marks:
         return (float(number),)
@@ -127,7 +133,10 @@ def _named(text: str, end: int) -> tuple[str, tuple[Unit, ...], int]:
         name, stop = name + below[0], below.end()
     low = name.lower()
     if (low in _ONLY_GLUED and (not glued or (low == "s" and after == "/"))) or (
-        len(low) == 1 and low in "lsdm" and after in {"'", "’"} and text[stop + 1 : stop + 2].isalpha()
+        len(low) == 1
+        and low in "lsdm"
+        and after in {"'", "’"}
+        and text[stop + 1 : stop + 2].isalpha()
     ):
         return "", (), end
     if low == "f" and not glued and name != "F":
@@ -156,7 +165,7 @@ def quantities(text: str) -> Iterator[Quantity]:
             continue
         form, end = match.lastgroup or "plain", match.end()
         name, units, stop = _named(text, end)
-        if not name and text[end : end + 1].isalpha() and text[end].lower() not in "x":
+        if not name and text[end : end + 1].isalpha() and text[end].lower() != "x":
             # 40RV525U: letters that are no unit, glued: the rest of the word is no quantity.
             position = _word_end(text, end)
             continue
@@ -199,7 +208,9 @@ def _tolerate(text: str, quantity: Quantity) -> int:
     match = _TOLERANCE.match(text, quantity.end)
     if match is None:
         return quantity.end
-    quantity.tolerance, end, written = values(match["number"])[0], match.end(), match["name"] or ""
+    worth = values(match["number"])
+    quantity.tolerance, end = worth[0] if worth else 0.0, match.end()
+    written = match["name"] or ""
     known = written == "%" or bool(meanings(written))
     if quantity.name:
         if known:

@@ -111,7 +111,11 @@ _NAMES: tuple[tuple[str, float, str], ...] = (
     ("gauge", 1, "ga gauge galga"),
     ("french", 1, "f fr french charriere charr chr"),
     ("usp", 1, "usp"),
-    ("count:piece", 1, "ud und uds unds uni unitat unidad unit un ut pc pcs pz pza pieza peça peces"),
+    (
+        "count:piece",
+        1,
+        "ud und uds unds uni unitat unidad unit un ut pc pcs pz pza pieza peça peces",
+    ),
     ("count:piece", 1, "piece pack"),
     ("count:layer", 1, "capa capes layer ply"),
     ("count:lumen", 1, "llum luz luces lumen ll"),
@@ -153,7 +157,7 @@ _UNITS: dict[str, tuple[Unit, ...]] = {}
 for _kind, _factor, _words in _NAMES:
     for _name in map(fold, _words.split()):
         _UNITS.setdefault(_name, (Unit(_kind, _factor),))
-        if len(_name) > 3 or _kind.startswith("count:") and len(_name) == 3:
+        if len(_name) > 3 or (_kind.startswith("count:") and len(_name) == 3):
             for _plural in (f"{_name}s", f"{_name}es"):
                 _UNITS.setdefault(_plural, (Unit(_kind, _factor),))
 _UNITS |= _SEVERAL

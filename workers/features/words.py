@@ -32,7 +32,7 @@ def fold(text: str) -> str:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The folded words in their order: split at punctuation, decimals kept whole (`0,5` → `0.5`)."""
+    """The folded words in order, split at punctuation; decimals stay whole (`0,5` → `0.5`)."""
     return tuple(w.replace(",", ".") for w in _WORD.findall(fold(text)))
 
 
