@@ -164,6 +164,10 @@ def test_ranges_and_tolerances(text: str, low: float, high: float) -> None:
     assert said(text) == [("length", low, high)]
 
 
+def test_a_tolerance_is_that_of_all_sides_that_share_its_unit() -> None:
+    assert said("MIDES: 50X60CM±5CM") == [("length", 450, 550), ("length", 550, 650)]
+
+
 def test_a_tolerance_tells_grams_from_gauge() -> None:
     assert said("PES 20(+/-2)G") == [("mass", 18, 22)]
     assert said("11G(+/-1)") == [("mass", 10, 12)]

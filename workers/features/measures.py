@@ -149,7 +149,9 @@ def _understand(text: str, chain: list[Quantity], links: list[str], found: list[
 
 
 def _share_units(chain: list[Quantity], links: list[str]) -> None:
-    """The unit of the last applies to those before it; a side without one takes the side before.
+    """The unit of the last, with its tolerance, applies to those before that have none.
+
+    A side without a unit takes that of the side before.
 
     Across × only lengths are shared: in `2 x 500 ml` the first number counts.
     """
@@ -159,7 +161,7 @@ def _share_units(chain: list[Quantity], links: list[str]) -> None:
             links[i] != "by" or right.units[0].kind == "length"
         ):
             left.units, left.name, left.glued = right.units, right.name, right.glued
-            if links[i] == "to" and right.tolerance and not left.tolerance:
+            if links[i] != "or" and right.tolerance and not left.tolerance:
                 left.tolerance, left.tolerance_unit = right.tolerance, right.tolerance_unit
     for (left, right), link in zip(pairwise(chain), links, strict=True):
         if link == "by" and not right.units and left.units and left.units[0].kind == "length":
