@@ -26,6 +26,7 @@ from aparella.workers.contracts import (
 )
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
+from aparella.workers.fusion.promise import Promise, Trials, promise
 from aparella.workers.text import CLEANER_VERSION
 from aparella.workers.training import recipe
 
@@ -59,8 +60,14 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case MatchRequest():
             source_id = _records(connection, "source", request.source)
             target_id = _records(connection, "target", request.target)
+            promised = _promise(connection, model, request)
+            stages = contracts.match_stages(
+                *(model.id, source_id, target_id, request.k),
+                scoring=request.scoring,
+                threshold=promised.threshold if promised else None,
+            )
             return JobPlan(
-                model.id, contracts.match_stages(model.id, source_id, target_id, request.k)
+                model.id, stages, {"auto_accept": vars(promised)} if promised else {}
             )
         case EmbedRequest():
             collection_id = _records(connection, "collection", request.collection)
@@ -68,6 +75,22 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case IndexRequest():
             collection_id = _records(connection, "collection", request.collection)
             return JobPlan(model.id, contracts.index_stages(model.id, collection_id))
+
+
+def _promise(
+    connection: sa.Connection, model: Model, request: MatchRequest
+) -> Promise | None:
+    """What accepting unseen will come to, by answers that the model had not learnt from."""
+    if request.auto_accept is None:
+        return None
+    if request.scoring == "cosine":
+        raise InputError(
+            "Cosines are no confidences: nothing can be accepted by them. Leave out the scoring, "
+            "or auto_accept.",
+            field="auto_accept",
+        )
+    known = models.trials(connection, model.id)
+    return promise(Trials.from_json(known) if known else Trials(), request.auto_accept)
 
 
 def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:

@@ -151,16 +151,35 @@ def match(
             metavar="FILE", help="Wait, then write all to a .csv, .ndjson or .parquet file."
         ),
     ] = None,
+    scoring: Annotated[
+        str, typer.Option(metavar="fused|cosine", help="All evidence, or the vectors alone.")
+    ] = "fused",
+    auto_accept: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Accept unseen where so many are right, such as 0.95."
+        ),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="The same key and request give the same job."),
     ] = None,
 ) -> None:
-    """Find the nearest records of a catalogue for each record of a collection."""
+    """Find the best records of a catalogue for each record of a collection."""
     if out is not None:
         outfile.check(out)
     with session.connect() as client:
-        job = client.match(source, target, model=model, k=k, idempotency_key=idempotency_key)
+        job = client.match(
+            *(source, target),
+            model=model,
+            k=k,
+            scoring=scoring,
+            auto_accept=auto_accept,
+            idempotency_key=idempotency_key,
+        )
+        promised = job.params.get("auto_accept")
+        if isinstance(promised, dict):
+            session.say(promised["sentence"])
         outcome.proceed(session, client, job, wait=wait, out=out)
 
 

@@ -124,21 +124,28 @@ class Client(ModelCalls, PairCalls):
         *,
         model: str | None = None,
         k: int = 10,
+        scoring: str = "fused",
+        auto_accept: float | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Start finding the `k` nearest records of `target` for each record of `source`.
+        """Start finding the `k` best records of `target` for each record of `source`.
 
         Args:
             source: collection to match.
             target: collection to match with, the catalogue.
             model: `NAME` or `NAME@VERSION`; the server's default unless given.
             k: candidates per source record.
+            scoring: `fused` weighs all evidence; `cosine` looks at the vectors alone.
+            auto_accept: share of right ones among those that are accepted unseen; the job's
+                `params["auto_accept"]` tells what is promised.
             idempotency_key: the same key and request give the same job, however often sent.
         """
-        return self._submit(
-            {"kind": "match", "source": source, "target": target, "model": model, "k": k},
-            idempotency_key,
-        )
+        wanted: dict[str, object] = {"kind": "match", "source": source, "target": target, "model": model, "k": k}
+        if scoring != "fused":
+            wanted["scoring"] = scoring
+        if auto_accept is not None:
+            wanted["auto_accept"] = auto_accept
+        return self._submit(wanted, idempotency_key)
 
     def embed(
         self, collection: str, *, model: str | None = None, idempotency_key: str | None = None

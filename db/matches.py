@@ -17,6 +17,7 @@ _FIELDS: dict[str, np.dtype[Any]] = {
     "target_id": copy.INT8,
     "score": copy.FLOAT4,
 }
+_SURE_FIELDS = {**_FIELDS, "confidence": copy.FLOAT4}
 _PLAN = sa.text("""
     INSERT INTO chunk (job_id, stage_id, items, size)
     SELECT :job, :stage, array_agg(id ORDER BY id), count(*)
@@ -73,9 +74,27 @@ def store(
     ranks: NDArray[np.int16],
     target_ids: NDArray[np.int64],
     scores: NDArray[np.float32],
+    confidences: NDArray[np.float32] | None = None,
 ) -> None:
-    """COPY matches in: four arrays of the same length n, one entry a candidate."""
-    columns: dict[str, copy.Array | int] = {
+    """COPY matches in: arrays of the same length n, one entry a candidate.
+
+    `confidences` are NaN where there is none.
+    """
+    columns: dict[str, copy.Array | int]
+    if confidences is not None:
+        sure = ~np.isnan(confidences)
+        columns = {
+            "job_id": job_id,
+            "source_id": source_ids[sure],
+            "rank": ranks[sure],
+            "target_id": target_ids[sure],
+            "score": scores[sure],
+            "confidence": confidences[sure],
+        }
+        copy.write(connection, "match", _SURE_FIELDS, columns, int(sure.sum()))
+        source_ids, ranks = source_ids[~sure], ranks[~sure]
+        target_ids, scores = target_ids[~sure], scores[~sure]
+    columns = {
         "job_id": job_id,
         "source_id": source_ids,
         "rank": ranks,

@@ -246,3 +246,9 @@ def previous(connection: sa.Connection) -> Model | None:
         else:
             stack.append(step.model_id)
     return model_by_id(connection, stack[-2]) if len(stack) > 1 else None
+
+
+def trials(connection: sa.Connection, model_id: int) -> dict[str, Any] | None:
+    """Confidences of a model's answers to queries that it had not learnt from; None: it has none."""
+    query = sa.text("SELECT trials FROM model WHERE id = :id")
+    return connection.execute(query, {"id": model_id}).scalar_one_or_none()

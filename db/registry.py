@@ -50,11 +50,12 @@ _INSERT = _sql(
 _COMPLETE = _sql(
     """
     UPDATE model SET status = 'candidate', artifact_url = :url, sha256 = :sha256, files = :files,
-                     max_seq_length = :length, training = :training
+                     max_seq_length = :length, training = :training, trials = :trials
     WHERE id = :id
     """,
     "files",
     "training",
+    "trials",
 )
 _SET_METRICS = _sql("UPDATE model SET metrics = metrics || :metrics WHERE id = :id", "metrics")
 
@@ -175,6 +176,7 @@ def complete(
     *,
     max_seq_length: int,
     training: Mapping[str, Any],
+    trials: Mapping[str, Any] | None = None,
 ) -> None:
     """Make a candidate of a version that was reserved; from then on it does not change.
 
@@ -202,6 +204,7 @@ def complete(
         "files": artifact.files,
         "length": max_seq_length,
         "training": dict(training),
+        "trials": None if trials is None else dict(trials),
     }
     connection.execute(_COMPLETE, values)
 

@@ -7,14 +7,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import sqlalchemy as sa
 
 from aparella import artifacts
-from aparella.db import models, vectors
+from aparella.db import models, records, vectors
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError
 from aparella.settings import Settings
 from aparella.workers.encoder import Encoder, load_encoder
+from aparella.workers.fusion.model import Fusion
+from aparella.workers.fusion.search import Shelf
 from aparella.workers.matching import Catalogue
 
 log = logging.getLogger(__name__)
@@ -88,6 +91,8 @@ class Context:
     settings: Settings
     _encoder: tuple[int, Encoder] | None = field(default=None, repr=False)
     _catalogue: tuple[object, Catalogue] | None = field(default=None, repr=False)
+    _shelf: tuple[object, Shelf] | None = field(default=None, repr=False)
+    _fusion: tuple[int, Fusion] | None = field(default=None, repr=False)
 
     def encoder(self, model_id: int) -> Encoder:
         """The model's encoder, loaded once.
@@ -126,3 +131,34 @@ class Context:
                 Catalogue.build(block.ids, block.hashes.tolist(), block.vectors),
             )
         return self._catalogue[1]
+
+    def shelf(self, collection_id: int, stamp: object, tick: Tick) -> Shelf:
+        """A collection's texts, ready to be compared with lines.
+
+        Args:
+            collection_id: whose records.
+            stamp: as for `catalogue`.
+            tick: given signs of life while it is made.
+        """
+        key = (collection_id, repr(stamp))
+        if self._shelf is None or self._shelf[0] != key:
+            self._shelf = None
+            pages = list(records.text_pages(self.db, collection_id))
+            ids = np.concatenate([page for page, _ in pages]) if pages else np.empty(0, np.int64)
+            with waiting(tick):
+                shelf = Shelf.build(ids, [text for _, page in pages for text in page])
+            self._shelf = (key, shelf)
+        return self._shelf[1]
+
+    def fusion(self, model_id: int) -> Fusion:
+        """How a model's version weighs evidence.
+
+        Raises:
+            JobError: the artifact is not the registered one.
+        """
+        if self._fusion is None or self._fusion[0] != model_id:
+            with transaction(self.db) as connection:
+                model = models.model_by_id(connection, model_id)
+            folder = artifacts.fetch(model.artifact_url, model.sha256, model.files)
+            self._fusion = (model_id, Fusion.load(folder))
+        return self._fusion[1]

@@ -26,13 +26,22 @@ class _Request(BaseModel):
 
 
 class MatchRequest(_Request):
-    """Rank the records of `target` for each record of `source`."""
+    """Rank the records of `target` for each record of `source`.
+
+    Attributes:
+        scoring: `fused` weighs the vectors, the letters, the words and what these state; `cosine`
+            looks at the vectors alone.
+        auto_accept: accept first candidates unseen so far down that at least this share of them is
+            right; None accepts none.
+    """
 
     kind: Literal["match"]
     source: Name
     target: Name
     model: str | None = None
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
+    scoring: Literal["fused", "cosine"] = "fused"
+    auto_accept: Annotated[float | None, Field(ge=0.5, le=0.999)] = None
 
 
 class EmbedRequest(_Request):
@@ -131,14 +140,33 @@ def index_stages(model_id: int, collection_id: int) -> list[NewStage]:
     ]
 
 
-def match_stages(model_id: int, source_id: int, target_id: int, k: int) -> list[NewStage]:
-    """Stages of a match job; a collection matched with itself is embedded once."""
+def match_stages(
+    model_id: int,
+    source_id: int,
+    target_id: int,
+    k: int,
+    *,
+    scoring: str = "fused",
+    threshold: float | None = None,
+) -> list[NewStage]:
+    """Stages of a match job; a collection matched with itself is embedded once.
+
+    Args:
+        model_id: whose vectors, and whose fusion.
+        source_id: collection of the lines.
+        target_id: the catalogue.
+        k: candidates a line.
+        scoring: see `MatchRequest`.
+        threshold: confidence from which on first candidates are accepted; None accepts none.
+    """
     params: dict[str, Any] = {
         "model_id": model_id,
         "source_id": source_id,
         "collection_id": target_id,
         "k": k,
         "always": False,
+        "scoring": scoring,
+        "threshold": threshold,
     }
     stages = [_embed("embed source", model_id, source_id)]
     if target_id != source_id:

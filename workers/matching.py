@@ -78,6 +78,16 @@ class Catalogue:
         """Number of records."""
         return len(self.ids)
 
+    def some(self, ids: Ids) -> tuple[Ids, NDArray[np.float32]]:
+        """Those of some records that are here, in the order of their ids, and their vectors."""
+        order = np.argsort(self.ids)
+        place = np.searchsorted(self.ids, ids, sorter=order)
+        found = order[np.minimum(place, max(len(order) - 1, 0))]
+        found = np.sort(found[self.ids[found] == ids])
+        found = found[np.argsort(self.ids[found])]
+        rows = np.searchsorted(self.starts, found, side="right") - 1
+        return self.ids[found], self.vectors[rows]
+
     @property
     def rows(self) -> int:
         """Number of distinct texts."""

@@ -1,6 +1,7 @@
 """What matching found, and what people decided about it."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from aparella.db.tables.base import identity, metadata, one_of, reference, time
 
@@ -14,6 +15,16 @@ match = sa.Table(
     sa.Column("score", sa.REAL, nullable=False, comment="Cosine of the two vectors, -1 to 1"),
     sa.Column("confidence", sa.REAL, comment="Calibrated probability; NULL until there is one"),
     sa.PrimaryKeyConstraint("job_id", "source_id", "rank"),
+)
+
+answer = sa.Table(
+    "answer",
+    metadata,
+    sa.Column("job_id", sa.BigInteger, sa.ForeignKey("job.id", ondelete="CASCADE")),
+    sa.Column("source_id", sa.BigInteger, nullable=False),
+    sa.Column("evidence", JSONB, nullable=False, comment="Why the first candidate is the first"),
+    sa.Column("accepted", sa.Boolean, nullable=False, comment="Accepted unseen"),
+    sa.PrimaryKeyConstraint("job_id", "source_id"),
 )
 
 decision = sa.Table(

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     match_memory_mb: int = Field(1_024, ge=1)
     """Memory that one worker process may use for a catalogue's matrix; larger ones use HNSW."""
 
+    fusion_memory_mb: int = Field(1_024, ge=1)
+    """Memory that one worker process may use for a catalogue's words; larger ones are matched by
+    their vectors alone."""
+
     index_memory_mb: int = Field(512, ge=1)
     """`maintenance_work_mem` of an index build; a graph that does not fit is built slowly."""
 

@@ -14,6 +14,7 @@ from aparella.db.partitions import partition
 from aparella.db.reporting import DEPTHS
 from aparella.db.tables import DIMENSIONS
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
+from aparella.workers.fusion.corpus import Corpus
 from aparella.workers.matching import Catalogue, recall, top_k
 from aparella.workers.planning import choose_search
 from aparella.workers.ranking import merge
@@ -21,6 +22,8 @@ from aparella.workers.ranking import merge
 _SAMPLE = 200
 """Source records on which the recall is measured: a standard error of at most 0.004 at 0.99 with
 k = 10."""
+_TEXTS = 1_000
+"""Catalogue texts by which the memory for all is estimated."""
 _MIB = 1 << 20
 
 
@@ -69,6 +72,9 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 )
         figures |= {"index_mb": round(existing.bytes / _MIB, 1), "index_s": existing.seconds}
     figures |= _measure(context, chunk, chosen, [edition, rows], tick)
+    scoring = _choose_scoring(context, chunk, tick)
+    if scoring is not None:
+        figures |= scoring[1]
 
     def write(connection: sa.Connection) -> Outcome:
         jobs.add_summary(connection, chunk.job_id, {chunk.params.get("summary", "plan"): figures})
@@ -76,7 +82,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             connection,
             chunk.job_id,
             "match",
-            {"search": chosen, "stamp": [edition, rows]},
+            {"search": chosen, "stamp": [edition, rows], "fused": bool(scoring and scoring[0])},
         )
         return Outcome(size=chunk.size)
 
@@ -91,6 +97,37 @@ def _how_far(context: Context, model_id: int, collection_id: int) -> Mapping[str
     with transaction(context.db) as connection:
         found = index.progress(connection, partition(model_id, collection_id))
     return None if found is None else {"index": found["phase"], "percent": found["percent"]}
+
+
+def _choose_scoring(
+    context: Context, chunk: Claimed, tick: Tick
+) -> tuple[bool, Mapping[str, Any]] | None:
+    """Whether a match job weighs all evidence or the vectors alone, and what it says of that."""
+    if "source_id" not in chunk.params:
+        return None
+    if context.settings.encoder != "sentence-transformers":
+        return False, {"scoring": "cosine", "scoring_reason": "a stand-in encodes"}
+    if chunk.params.get("scoring") == "cosine":
+        return False, {"scoring": "cosine", "scoring_reason": "it was asked for"}
+    with transaction(context.db) as connection:
+        sample = vectors.sample(
+            connection, chunk.params["model_id"], chunk.params["collection_id"], _TEXTS
+        )
+        texts = records.texts(connection, sample.ids.tolist())
+        count = records.count(connection, chunk.params["collection_id"])
+    if not texts:
+        return False, {"scoring": "cosine", "scoring_reason": "the catalogue has no vectors"}
+    with waiting(tick):
+        needed = Corpus(texts).memory_for(count)
+    if needed > context.settings.fusion_memory_mb * _MIB:
+        return False, {
+            "scoring": "cosine",
+            "scoring_reason": (
+                f"the catalogue's words would take {needed >> 20:,} MiB, and a worker may use "
+                f"{context.settings.fusion_memory_mb:,} (APARELLA_FUSION_MEMORY_MB)"
+            ),
+        }
+    return True, {"scoring": "fused", "words_mb": round(needed / _MIB, 1)}
 
 
 def _measure(

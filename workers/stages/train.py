@@ -17,6 +17,7 @@ from aparella.db.pairs import Pair
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
+from aparella.workers.fusion.model import Fusion
 from aparella.workers.training.checkpoints import Checkpoints
 from aparella.workers.training.pairs import Rejection, TrainingPair
 from aparella.workers.training.recipe import Recipe
@@ -49,6 +50,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Train, put the model into the artifact store, and register it."""
     # Seconds to import, and most workers never train.
     from aparella.workers.keepsakes import max_tokens, remember
+    from aparella.workers.teaching import summary, teach
     from aparella.workers.training.trainer import Step, train
 
     with transaction(context.db) as connection:
@@ -93,6 +95,27 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             checkpoints=checkpoints,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
+        fusion: Fusion | None = None
+        if model.twin_of is None:
+            # A twin only stands in for its model in the evaluation, which looks at vectors alone.
+            fusion = teach(
+                {name: [p for p in one if p.positive] for name, one in known.items()},
+                catalogues,
+                lambda half: train(
+                    start,
+                    {
+                        name: [_training_pair(p) for p in one if p.positive and _in(p, half)]
+                        for name, one in known.items()
+                    },
+                    recipe,
+                    out=Path(folder) / f"half-{half}",
+                    work=Path(folder) / f"work-{half}",
+                    tick=lambda _: tick(0, {"part": "fusion"}),
+                    catalogues=catalogues,
+                ).path,
+                lambda: tick(0, {"part": "fusion"}),
+            )
+            fusion.save(out)
         with waiting(tick):
             if model.twin_of is None:
                 remember(out, known, held_out)
@@ -118,6 +141,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         "pairs_per_second": round(trained.pairs_per_second, 1),
         "device": trained.device,
         "memory_mb": round(trained.need.total / (1 << 20)),
+        **({"fusion": summary(fusion)} if fusion else {}),
     }
 
     def write(connection: sa.Connection) -> Outcome:
@@ -127,6 +151,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             artifact,
             max_seq_length=max_seq_length,
             training=figures,
+            trials=fusion.trials.to_json() if fusion and len(fusion.trials) else None,
         )
         if model.twin_of is None:
             _report_stale(connection, chunk, model)
@@ -161,6 +186,10 @@ def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]
         )
         if (texts := pair_texts.catalogue(connection, set_id, limit=CATALOGUE_TEXTS))
     }
+
+
+def _in(pair: Pair, half: int) -> bool:
+    return pair.fold is not None and pair.fold % 2 == half
 
 
 def _training_pair(pair: Pair) -> TrainingPair:

@@ -1,0 +1,1 @@
+"""Lexical and dense evidence fused by learning: candidates, features, ranking, confidence."""

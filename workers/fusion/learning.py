@@ -1,0 +1,148 @@
+"""Learning a fusion from known pairs, starting from one that others have taught."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aparella.workers.features.abbreviations import Abbreviations
+from aparella.workers.fusion import confidence, ranker
+from aparella.workers.fusion.candidates import Candidates
+from aparella.workers.fusion.confidence import ABSENT, Firsts, firsts
+from aparella.workers.fusion.evidence import Matrix
+from aparella.workers.fusion.model import Fusion
+from aparella.workers.fusion.promise import Trials
+from aparella.workers.fusion.ranker import Examples, Vector
+
+STRENGTHS = (1.0, 5.0, 20.0, 80.0, 320.0, np.inf)
+"""How strongly the prior holds, from which cross-validation chooses; infinity learns nothing."""
+FIRST_STRENGTH = 1.0
+MIN_QUERIES = 20
+"""Queries with a right candidate below which nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Queries whose right records are known.
+
+    Attributes:
+        candidates: n pairs; queries are numbered from 0 to `queries` - 1.
+        features: as `evidence.matrix` gives them; `cosine` by a model that has not seen the
+            query's pairs.
+        right: bool (n,).
+        queries: how many, those without candidates too.
+        fold: of each query, int64 (queries,): queries of one fold are never learnt from when one
+            of them is tried.
+        weight: of each query, (queries,).
+    """
+
+    candidates: Candidates
+    features: Matrix
+    right: NDArray[np.bool_]
+    queries: int
+    fold: NDArray[np.int64]
+    weight: Vector
+
+
+def learn(
+    known: Known,
+    prior: Fusion,
+    abbreviations: Abbreviations,
+    learnt_from: Mapping[str, Any],
+    strengths: tuple[float, ...] = STRENGTHS,
+    first_strength: float = FIRST_STRENGTH,
+    absent: float = ABSENT,
+) -> Fusion:
+    """Learn a fusion: the ranker's weights, then how sure its first candidates are.
+
+    The strength of the prior is the one under which the answers to queries not learnt from
+    surprise least, so that a few pairs move little and useless ones nothing. The confidence learns
+    from answers that the ranker gave to queries it had not learnt from, and is tried likewise.
+
+    Args:
+        known: the queries.
+        prior: what is known without them; keeps its standardisation.
+        abbreviations: with which the features were computed.
+        learnt_from: noted with it.
+        strengths: to choose from.
+        first_strength: how strongly the prior of the confidence's weights holds.
+        absent: share of lines that are taken to have no counterpart.
+    """
+    starts = known.candidates.starts
+    answered = np.zeros(known.queries, dtype=bool)
+    answered[known.candidates.query[starts]] = (
+        np.add.reduceat(known.right.astype(np.int64), starts) > 0 if len(starts) else False
+    )
+    noted = {**learnt_from, "queries": int(answered.sum())}
+    if answered.sum() < MIN_QUERIES:
+        return replace(prior, abbreviations=abbreviations, learnt_from=noted, trials=Trials())
+    examples = Examples(
+        known.candidates, prior.standardised(known.features), known.right, known.weight
+    )
+    tried = {strength: _tried(examples, known.fold, prior, strength) for strength in strengths}
+    strength = min(strengths, key=lambda one: (round(tried[one][0], 4), -one))
+    utility = tried[strength][1]
+    weights = ranker.fit(examples, prior.weights, strength)
+    first_weights, trials = _confidence(known, prior, utility, first_strength, absent)
+    return replace(
+        prior,
+        weights=weights,
+        first_weights=first_weights,
+        abbreviations=abbreviations,
+        trials=trials,
+        learnt_from={**noted, "prior_strength": None if np.isinf(strength) else strength},
+    )
+
+
+def _tried(
+    examples: Examples, fold: NDArray[np.int64], prior: Fusion, strength: float
+) -> tuple[float, Vector]:
+    """Mean surprise, and utilities (n,), of queries by weights that have not seen their fold."""
+    utility = np.empty(len(examples.candidates))
+    surprises = []
+    for one in np.unique(fold).tolist():
+        weights = ranker.fit(examples.of(fold != one), prior.weights, strength)
+        inside = (fold == one)[examples.candidates.query]
+        utility[inside] = ranker.utilities(examples.features[inside], weights)
+        if inside.any():
+            surprises.append(ranker.surprise(examples.of(fold == one), weights))
+    return float(np.concatenate(surprises).mean()), utility
+
+
+def _confidence(
+    known: Known, prior: Fusion, utility: Vector, strength: float, share: float
+) -> tuple[Vector, Trials]:
+    present = firsts(known.candidates, known.features, utility)
+    kept = ~known.right
+    absent = firsts(known.candidates.where(kept), known.features[kept], utility[kept])
+    evidence = np.vstack([present.evidence, absent.evidence])
+    evidence = (evidence - prior.first_mean) / prior.first_scale
+    right = np.concatenate([known.right[present.pair], np.zeros(len(absent.pair), dtype=bool)])
+    query = np.concatenate([present.query, absent.query])
+    count = known.weight[query] * np.where(
+        np.arange(len(query)) < len(present.pair), 1.0, share / (1 - share)
+    )
+    sure = np.empty(len(query))
+    for one in np.unique(known.fold).tolist():
+        inside = known.fold[query] == one
+        weights = confidence.fit(
+            *(evidence[~inside], right[~inside], count[~inside]),
+            *(prior.first_weights, strength),
+        )
+        sure[inside] = confidence.apply(evidence[inside], weights)
+    real = np.arange(len(query)) < len(present.pair)
+    trials = Trials(
+        tuple(sure[real & right].tolist()),
+        tuple(sure[real & ~right].tolist()),
+        tuple(sure[~real].tolist()),
+    )
+    weights = confidence.fit(evidence, right, count, prior.first_weights, strength)
+    return weights, trials
+
+
+def standardisation(first: Firsts) -> tuple[Vector, Vector]:
+    """Mean and scale of first candidates' evidence, (names,) each."""
+    scale = first.evidence.std(axis=0)
+    return first.evidence.mean(axis=0), np.where(scale < 0.05, 0.05, scale)

@@ -1,0 +1,192 @@
+"""Teaching a new model's fusion by its own pairs, with vectors that have not seen the answers."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aparella.workers.encoder import SentenceEncoder, Vectors
+from aparella.workers.features import abbreviations
+from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
+from aparella.workers.fusion.corpus import Corpus, Lines
+from aparella.workers.fusion.learning import MIN_QUERIES, Known, learn
+from aparella.workers.fusion.model import Fusion, default
+from aparella.workers.matching import DECIMALS
+
+POOL = 10_000
+"""Catalogue texts that are encoded for each set: all that letters and words bring up, all right
+ones, and others at random. A bound for the time that this takes."""
+_HALVES = (0, 1)
+
+
+class KnownPair(Protocol):
+    """A known pair that belongs together."""
+
+    @property
+    def source_text(self) -> str:
+        """The line."""
+
+    @property
+    def target_text(self) -> str:
+        """The catalogue record."""
+
+    @property
+    def fold(self) -> int | None:
+        """Of the split; None: in no part."""
+
+
+Train = Callable[[int], Path]
+"""Trains a model on the pairs of one half (0: even folds, 1: odd ones) and gives its folder."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one half of a set's queries gives."""
+
+    candidates: Candidates
+    features: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    folds: list[int]
+
+
+def teach(
+    sets: Mapping[str, Sequence[KnownPair]],
+    catalogues: Mapping[str, Sequence[str]],
+    train: Train,
+    tick: Callable[[], None],
+) -> Fusion:
+    """Learn a fusion for a model from the pairs that the model was trained on.
+
+    A model ranks the answers that it was trained on far better than any others, so that its own
+    scores would teach too much trust in them. Two more models are trained, each on half of the
+    folds, and each scores the queries of the other half.
+
+    Args:
+        sets: pairs by the name of their set.
+        catalogues: texts by set among which the right ones are to be found; the right ones are
+            added, and stand for the catalogue where there is none.
+        train: of a half.
+        tick: called now and then; what it raises ends the work.
+
+    Returns:
+        The default fusion where there are too few pairs to learn from.
+    """
+    placed = {name: [p for p in pairs if p.fold is not None] for name, pairs in sets.items()}
+    queries = {p.source_text for pairs in placed.values() for p in pairs}
+    halves = [{p.target_text for ps in placed.values() for p in ps if _half(p) == h} for h in _HALVES]
+    if len(queries) < MIN_QUERIES or min(map(len, halves)) < 2:
+        return default()
+    learnt = abbreviations.learn(
+        (p.source_text, p.target_text) for pairs in placed.values() for p in pairs
+    )
+    corpora = {
+        name: Corpus(
+            list(dict.fromkeys([*(p.target_text for p in pairs), *catalogues.get(name, ())]))
+        )
+        for name, pairs in placed.items()
+    }
+    parts: list[_Part] = []
+    for half in _HALVES:
+        encoder = SentenceEncoder(train(1 - half))
+
+        def encode(texts: Sequence[str], encoder: SentenceEncoder = encoder) -> Vectors:
+            return encoder.encode(texts, lambda _: tick())
+
+        for name, pairs in placed.items():
+            unseen = [p for p in pairs if _half(p) == half]
+            if unseen:
+                parts.append(_part(unseen, corpora[name], encode, learnt))
+            tick()
+    known = _together(parts)
+    return learn(known, default(), learnt, {"pair_sets": {n: len(p) for n, p in placed.items()}})
+
+
+def _half(pair: KnownPair) -> int:
+    return (pair.fold or 0) % 2
+
+
+def _part(
+    pairs: Sequence[KnownPair],
+    corpus: Corpus,
+    encode: Callable[[Sequence[str]], Vectors],
+    learnt: abbreviations.Abbreviations,
+) -> _Part:
+    """Candidates of the pairs' queries, their evidence, and which are right."""
+    row_of = {text: row for row, text in enumerate(corpus.texts)}
+    right: dict[str, set[int]] = {}
+    folds: dict[str, int] = {}
+    for pair in pairs:
+        right.setdefault(pair.source_text, set()).add(row_of[pair.target_text])
+        folds[pair.source_text] = pair.fold or 0
+    texts = list(right)
+    nothing = np.empty(0, dtype=np.int64)
+    lexical = Lines(corpus, texts, (nothing, nothing)).candidates.row
+    pool = _pool(len(corpus), {*lexical.tolist(), *(r for rows in right.values() for r in rows)})
+    vectors = encode([corpus.texts[row] for row in pool.tolist()])
+    queries = encode(texts)
+    lines = Lines(corpus, texts, _dense(queries, vectors, pool))
+    found = lines.candidates
+    score = np.einsum(
+        "ij,ij->i",
+        queries[found.query].astype(np.float64),
+        vectors[np.searchsorted(pool, found.row)],
+    )
+    features = lines.features(found, score.round(DECIMALS).astype(np.float32), learnt)
+    both = zip(found.query.tolist(), found.row.tolist(), strict=True)
+    return _Part(
+        candidates=found,
+        features=features,
+        right=np.array([row in right[texts[query]] for query, row in both], dtype=bool),
+        folds=[folds[text] for text in texts],
+    )
+
+
+def _pool(rows: int, wanted: set[int]) -> Ids:
+    """Rows to encode, ascending: those wanted, and others up to `POOL`."""
+    others = [row for row in range(rows) if row not in wanted]
+    more = random.Random(0).sample(others, max(0, min(len(others), POOL - len(wanted))))
+    return np.array(sorted([*wanted, *more]), dtype=np.int64)
+
+
+def _dense(queries: Vectors, vectors: Vectors, pool: Ids) -> tuple[Ids, Ids]:
+    """The nearest rows of the pool for each query, as (query, row) pairs."""
+    depth = min(DEPTH, len(pool))
+    best = [np.argsort(-(vectors @ query), kind="stable")[:depth] for query in queries]
+    return np.repeat(np.arange(len(queries)), depth), pool[np.concatenate(best)]
+
+
+def _together(parts: Sequence[_Part]) -> Known:
+    offset, query = 0, []
+    for part in parts:
+        query.append(part.candidates.query + offset)
+        offset += len(part.folds)
+    return Known(
+        candidates=Candidates(
+            np.concatenate(query), np.concatenate([part.candidates.row for part in parts])
+        ),
+        features=np.vstack([part.features for part in parts]),
+        right=np.concatenate([part.right for part in parts]),
+        queries=offset,
+        fold=np.array([fold for part in parts for fold in part.folds], dtype=np.int64),
+        weight=np.ones(offset),
+    )
+
+
+def summary(fusion: Fusion) -> dict[str, Any]:
+    """What a model's version notes of its fusion."""
+    from aparella.workers.fusion.reliability import diagram, expected_calibration_error
+
+    trials = fusion.trials
+    if not len(trials):
+        return {**fusion.learnt_from, "learnt": False}
+    return {
+        **fusion.learnt_from,
+        "learnt": True,
+        "acc_1": round(len(trials.right) / fusion.learnt_from["queries"], 4),
+        "ece": round(expected_calibration_error(trials), 4),
+        "reliability": [vars(one) for one in diagram(trials)],
+    }
