@@ -157,6 +157,7 @@ def ones(counts: Sparse) -> Sparse:
 
 def _counts(view: View, texts: Sequence[str]) -> Sparse:
     """How often each text has each term: CSR float32 (texts, columns), columns ascending."""
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import HashingVectorizer
 
     cut: dict[str, Any]
@@ -167,6 +168,8 @@ def _counts(view: View, texts: Sequence[str]) -> Sparse:
     vectorizer = HashingVectorizer(
         n_features=_COLUMNS, alternate_sign=False, norm=None, dtype=np.float32, **cut
     )
+    if not len(texts):
+        return csr_matrix((0, _COLUMNS), dtype=np.float32)
     matrix = vectorizer.transform([fold(text) for text in texts])
     matrix.sort_indices()
     return matrix

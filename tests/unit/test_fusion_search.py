@@ -1,0 +1,184 @@
+"""Candidates, their evidence, and the answers that come of it, over a small catalogue."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aparella.workers.features.abbreviations import Abbreviations
+from aparella.workers.features.words import fold
+from aparella.workers.fusion.candidates import Candidates, lexical, unite
+from aparella.workers.fusion.corpus import Corpus, Lines
+from aparella.workers.fusion.evidence import FEATURES, ranks
+from aparella.workers.fusion.explanation import LANGUAGES, sentence
+from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, joined
+from aparella.workers.fusion.model import default
+from aparella.workers.fusion.search import Answers, Scores, Shelf, search
+
+CATALOGUE = [
+    "AGULLA HIPODÈRMICA CALIBRE 20G X 40MM, ESTÈRIL",
+    "AGULLA HIPODÈRMICA CALIBRE 14G X 40MM, ESTÈRIL",
+    "XERINGA DE 3 COSSOS, CAPACITAT 150ML, SENSE LÀTEX",
+    "XERINGA DE 3 COSSOS, CAPACITAT 50ML, AMB LÀTEX",
+    "SONDA VESICAL FOLEY 2 VIES, SILICONA, 16CH",
+    "GUANT DE NITRIL NO ESTÈRIL, TALLA M",
+    "Sony Cyber-shot digital camera DSC-W120 silver",
+    "Sony Cyber-shot digital camera DSC-W130 silver",
+    "GASA DE COTÓ 10X10CM",
+    "GASA DE COTÓ 20X20CM",
+    "BENA ELÀSTICA 10CM X 4M",
+    "ESPARADRAP DE PAPER 2.5CM",
+]
+IDS = np.array([110, 108, 106, 104, 102, 100, 98, 96, 94, 92, 90, 88])
+NONE = np.empty(0, dtype=np.int64)
+
+
+def answers(texts: list[str], k: int = 3, exclude: int = -1, records: int = 12) -> Answers:
+    shelf = Shelf.build(IDS[:records], CATALOGUE[:records])
+    m = len(texts)
+
+    def alike(places: NDArray[np.int64], ids: NDArray[np.int64]) -> Scores:
+        return np.full(len(ids), 0.5, dtype=np.float32)
+
+    done: list[int] = []
+    found = search(
+        shelf,
+        default(),
+        texts,
+        (np.full((m, 10), -1), np.full((m, 10), np.nan, dtype=np.float32)),
+        alike,
+        k,
+        np.full(m, exclude),
+        done.append,
+    )
+    assert sum(done) == m
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "record"),
+    [
+        ("AGULLA 14G 40MM", 108),
+        ("AGULLA 20G 4CM", 110),
+        ("XER 150ML S/LATEX", 106),
+        ("sony dscw130", 96),
+        ("GASA 100X100MM", 94),
+        ("GUANT NITRIL NO ESTERIL M", 100),
+    ],
+)
+def test_what_a_line_states_decides(line: str, record: int) -> None:
+    found = answers([line])
+    assert found.ids[0, 0] == record
+    assert not found.contradicted[0]
+    assert found.confidences[0, 0] >= found.confidences[0, 1]
+
+
+def test_a_line_without_its_record_is_contradicted_and_less_sure() -> None:
+    with_it = answers(["AGULLA HIPODERMICA 14G X 40MM"])
+    without = answers(["AGULLA HIPODERMICA 18G X 40MM"])
+    assert without.contradicted[0]
+    assert without.confidences[0, 0] < with_it.confidences[0, 0]
+    explanation = without.explanations[0]
+    assert explanation is not None
+    assert [pair[0] for pair in explanation["contradict"]] == ["18G"]
+
+
+def test_an_answer_does_not_hang_on_its_company() -> None:
+    lines = ["AGULLA 14G 40MM", "XER 150ML", "sony dscw130", "BENA 10CM", "GASA 10X10"] * 60
+    together = answers(lines)
+    for place in (0, 1, 2, 251, 299):
+        alone = answers([lines[place]])
+        assert np.array_equal(alone.ids[0], together.ids[place])
+        assert np.array_equal(alone.confidences[0], together.confidences[place], equal_nan=True)
+        assert alone.explanations[0] == together.explanations[place]
+
+
+def test_a_record_is_not_its_own_answer() -> None:
+    assert 108 not in answers([CATALOGUE[1]], exclude=108).ids
+
+
+def test_records_of_one_text_are_all_found() -> None:
+    shelf = Shelf.build(np.array([7, 5, 9]), ["AGULLA 14G", "AGULLA 14G", "XERINGA"])
+    assert shelf.rows(np.array([9, 5, 7, 4])).tolist() == [1, 0, 0, -1]
+    assert shelf.ids.tolist() == [5, 7, 9]
+
+
+def test_what_the_vectors_alone_found_follows() -> None:
+    shelf = Shelf.build(IDS, CATALOGUE)
+    near = IDS[None]
+    scores = np.linspace(0.9, 0.1, 12, dtype=np.float32)[None]
+    found = search(
+        *(shelf, default(), ["AGULLA 14G"], (near, scores)),
+        lambda _, ids: np.full(len(ids), 0.3, dtype=np.float32),
+        *(12, np.array([-1]), lambda _: None),
+    )
+    assert sorted(found.ids[0].tolist()) == sorted(IDS.tolist())
+    weighed = ~np.isnan(found.confidences[0])
+    assert weighed[:10].all()
+    assert not weighed[-1]
+
+
+def test_nothing_to_find() -> None:
+    found = answers(["zzz"], records=0)
+    assert (found.ids == -1).all()
+    assert found.explanations == [None]
+
+
+def test_joined_words_meet() -> None:
+    assert joined(fold("DSC-W120 x2")) == ["dscw120", "x2"]
+    index = LexicalIndex(CATALOGUE)
+    best = index.top(index.queries(["dscw130"]), "joined", 3)
+    assert best.indices.tolist() == [7]
+
+
+def test_the_views_find_what_they_look_at() -> None:
+    index = LexicalIndex(CATALOGUE)
+    found = lexical(index, index.queries(["foley"]), depth=2)
+    assert len(found) == len(VIEWS)
+    assert all(row.tolist()[0] == 4 for _, row in found)
+
+
+def test_a_union_has_each_pair_once() -> None:
+    a = (np.array([0, 0, 1]), np.array([3, 1, 2]))
+    b = (np.array([1, 0]), np.array([2, 3]))
+    found = unite([a, b], rows=10)
+    assert list(zip(found.query.tolist(), found.row.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 3),
+        (1, 2),
+    ]
+    assert found.starts.tolist() == [0, 2]
+
+
+def test_ranks_are_within_a_query() -> None:
+    pairs = Candidates(np.array([0, 0, 0, 1, 1]), np.array([1, 2, 3, 1, 2]))
+    assert ranks(np.array([0.1, 0.9, 0.1, 0.2, 0.3]), pairs).tolist() == [1, 0, 2, 1, 0]
+
+
+def test_each_feature_is_between_its_bounds() -> None:
+    corpus = Corpus(CATALOGUE)
+    lines = Lines(corpus, CATALOGUE[::2], (NONE, NONE))
+    found = lines.candidates
+    features = lines.features(found, np.ones(len(found), dtype=np.float32), Abbreviations())
+    assert np.isfinite(features).all()
+    for place, name in enumerate(FEATURES):
+        if not name.endswith("_rank") and "length" not in name and "bm25" not in name:
+            assert features[:, place].min() >= 0
+            assert features[:, place].max() <= 3
+    same = features[found.row == 2 * found.query]
+    columns = list(FEATURES)
+    for name in ("letters", "words_coverage", "joined_reverse", "token_set_ratio", "first_word"):
+        assert same[:, columns.index(name)] == pytest.approx(1, abs=1e-5)
+    assert not same[:, columns.index("contradicting_measures")].any()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sentence_says_it(language: str) -> None:
+    explanation = {
+        "agree": ["150ML"],
+        "contradict": [["14G", "20G"]],
+        "moved": [["cosine", 0.4], ["missed_code", -0.2]],
+    }
+    said = sentence(explanation, language)  # type: ignore[arg-type]
+    assert "150ML" in said
+    assert "14G / 20G" in said
+    assert said.count(";") == 2
