@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from aparella import machine
 from aparella.client import datafolder
 from aparella.deploy import folder, postgres, processes, servers, stackfile, state
 from aparella.deploy.child import Child
@@ -231,6 +232,4 @@ def _api_answers(url: str) -> str | None:
 
 def cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return machine.cores()
