@@ -134,7 +134,7 @@ def test_this_process() -> None:
 
 @pytest.mark.parametrize(
     ("cores", "memory", "processes"),
-    [(4, None, 4), (4, 64 * GIB, 4), (4, 2 * GIB, 3), (4, 100 * MIB, 1), (1, GIB, 1)],
+    [(4, None, 4), (4, 64 * GIB, 4), (4, 2 * GIB, 2), (4, 100 * MIB, 1), (1, GIB, 1)],
 )
 def test_processes_fit_the_memory(cores: int, memory: int | None, processes: int) -> None:
     assert sizing.processes(cores, memory) == processes
@@ -142,7 +142,7 @@ def test_processes_fit_the_memory(cores: int, memory: int | None, processes: int
 
 @pytest.mark.parametrize(
     ("memory", "processes", "matrix"),
-    [(None, 2, 1_024), (64 * GIB, 2, 1_024), (2 * GIB, 2, 424), (600 * MIB, 1, 64)],
+    [(None, 2, 1_024), (64 * GIB, 2, 1_024), (2 * GIB, 2, 274), (600 * MIB, 1, 64)],
 )
 def test_the_matrix_gets_what_is_left(memory: int | None, processes: int, matrix: int) -> None:
     assert sizing.match_memory_mb(memory, processes) == matrix
