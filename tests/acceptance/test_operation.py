@@ -80,8 +80,9 @@ def test_a_paused_job_rests_and_goes_on(stack: Stack, client: Client, tmp_path: 
     forget_vectors(stack)
     job = client.embed("operated")
     eventually(lambda: leased(stack, "embed"))
-    assert "is paused" in stack.run("job", "pause", str(job.id)).stdout
+    client.pause(job.id)  # at once, then by the command, which takes its time to start
     eventually(lambda: leased(stack, "embed") == 0)
+    assert "is paused" in stack.run("job", "pause", str(job.id)).stdout
     rests = client.job(job.id)
     assert (rests.state, rests.eta_seconds) == ("paused", None)
     assert 0 < rests.progress.done < LINES
@@ -102,8 +103,8 @@ def test_a_drained_worker_finishes_and_takes_no_more(stack: Stack, client: Clien
     eventually(lambda: name in workers(stack))
     job = client.embed("operated")
     eventually(lambda: leased(stack, "embed"))
+    client.drain(name)
     assert "takes no more" in stack.run("worker", "drain", name).stdout
-    eventually(lambda: leased(stack, "embed") == 0)
     eventually(lambda: workers(stack)[name].state == "drained")
     before = client.job(job.id)
     assert before.state == "running"
