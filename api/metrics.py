@@ -14,6 +14,7 @@ from prometheus_client.core import (
 from aparella.api.broker import Broker
 from aparella.db.queues import Depth
 from aparella.db.workers import Worker, alive
+from aparella.workers.contracts import STAGES
 from aparella.workers.figures import BUCKETS, total
 
 STATES = (
@@ -64,9 +65,13 @@ class Collector:
         facts = self._facts
         waiting = _gauge("chunks_waiting", "Chunks that may be taken up", "queue", "stage")
         paused = _gauge("chunks_paused", "Chunks of paused jobs and queues", "queue", "stage")
-        for depth in facts.depths:
-            waiting.add_metric([depth.queue, depth.handler], depth.waiting)
-            paused.add_metric([depth.queue, depth.handler], depth.paused)
+        found = {(depth.queue, depth.handler): depth for depth in facts.depths}
+        # A series that is there at zero can be scaled and alerted on; one that is missing cannot.
+        known = [(queue, stage) for queue in facts.queues for stage in STAGES[queue]]
+        for queue, stage in dict.fromkeys([*known, *found]):
+            depth = found.get((queue, stage), Depth(queue, stage, 0, 0, 0))
+            waiting.add_metric([queue, stage], depth.waiting)
+            paused.add_metric([queue, stage], depth.paused)
         leased = _gauge("chunks_leased", "Chunks in some worker's hands", "queue")
         oldest = _gauge("oldest_waiting_seconds", "Since when a chunk could be taken up", "queue")
         for queue in facts.queues:

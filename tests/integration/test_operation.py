@@ -328,6 +328,8 @@ def test_metrics_of_an_idle_server(db: sa.Engine, api: TestClient) -> None:
     assert found["aparella_reconcilers_alive",] == 1.0
     assert found["aparella_broker_up",] == 1.0
     assert found["aparella_broker_queue_length", "embed"] == 0.0
+    assert found["aparella_chunks_waiting", "embed", "embed"] == 0.0
+    assert found["aparella_chunks_paused", "train", "train"] == 0.0
     assert found["aparella_worker_memory_bytes", f"worker@{HOST}"] > 50 << 20
 
 
