@@ -8,6 +8,7 @@ import sys
 
 import uvicorn
 
+from aparella import logs
 from aparella.api.app import create_app
 from aparella.api.auth import require_token_beyond_loopback
 from aparella.errors import AparellaError, ConfigurationError
@@ -61,10 +62,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    log.setLevel(logging.INFO)
     try:
         settings = load()
+        logs.set_up(settings.log, level=logging.WARNING)
+        log.setLevel(logging.INFO)
         require_token_beyond_loopback(arguments.host, settings)
         listener = listen(arguments.host, arguments.port)
     except AparellaError as error:

@@ -12,7 +12,16 @@ from fastapi import APIRouter, FastAPI
 from aparella import __version__
 from aparella.api import auth, problems
 from aparella.api.limits import BodyLimit
-from aparella.api.routes import collections, health, jobs, matches, models, pairs
+from aparella.api.routes import (
+    collections,
+    health,
+    jobs,
+    matches,
+    metrics,
+    models,
+    operation,
+    pairs,
+)
 from aparella.db import engine
 from aparella.settings import Settings
 
@@ -43,10 +52,11 @@ def create_app(settings: Settings) -> FastAPI:
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix=auth.PROTECTED)
-    for routes in (collections, jobs, matches, models, pairs):
+    for routes in (collections, jobs, matches, models, operation, pairs):
         v1.include_router(routes.router)
     app.include_router(v1)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, largest_file=settings.max_upload_mb * 1_000_000)

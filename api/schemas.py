@@ -109,7 +109,8 @@ class Job(BaseModel):
     @classmethod
     def of(cls, job: jobs.Job, its_stages: Sequence[StageProgress], now: datetime) -> Self:
         """Build the document of a job."""
-        pace = job_pace(its_stages, job.started_at, job.finished_at, now)
+        paused = job.state == "paused"
+        pace = Pace() if paused else job_pace(its_stages, job.started_at, job.finished_at, now)
         totals = {
             name: sum(getattr(stage, name) for stage in its_stages)
             for name in Progress.model_fields
@@ -119,7 +120,10 @@ class Job(BaseModel):
             progress=Progress(**totals),
             rate=pace.rate,
             eta_seconds=pace.eta_seconds,
-            stages=[Stage.of(stage, stage_pace(stage, now)) for stage in its_stages],
+            stages=[
+                Stage.of(stage, Pace() if paused else stage_pace(stage, now))
+                for stage in its_stages
+            ],
         )
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,15 +81,24 @@ def stack() -> Iterator[Stack]:
 def workers(on: Stack, processes: int) -> Iterator[None]:
     """A worker of so many processes, and the reconciler."""
     with ExitStack() as started:
-        started.enter_context(_process(on, "workers", "--concurrency", str(processes)))
-        started.enter_context(_process(on, "workers.reconciler"))
+        started.enter_context(process(on, "workers", "--concurrency", str(processes)))
+        started.enter_context(process(on, "workers.reconciler"))
         yield
 
 
 @contextmanager
-def _process(on: Stack, module: str, *arguments: str) -> Iterator[None]:
-    command = [sys.executable, "-m", f"aparella.{module}", *arguments]
-    with (on.folder / f"{module}.log").open("wb") as log:
+def process(
+    on: Stack,
+    module: str,
+    *arguments: str,
+    cores: Sequence[int] | None = None,
+    package: str = "aparella",
+) -> Iterator[None]:
+    """A process that runs on the stack, kept to some cores if any are named."""
+    command = [sys.executable, "-m", f"{package}.{module}", *arguments]
+    if cores is not None:
+        command = ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+    with (on.folder / f"{module}.log").open("ab") as log:
         process = subprocess.Popen(
             command, env=on.environment, stdout=log, stderr=log, start_new_session=True
         )

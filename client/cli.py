@@ -12,6 +12,7 @@ from aparella.client import (
     datafolder,
     job_commands,
     model_commands,
+    operator_commands,
     outcome,
     outfile,
     output,
@@ -37,6 +38,10 @@ app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.train)
 app.add_typer(pair_commands.app, name="pairs")
 app.add_typer(report_commands.app, name="report")
+app.add_typer(operator_commands.worker_app, name="worker", rich_help_panel="Operation")
+app.add_typer(operator_commands.queue_app, name="queue", rich_help_panel="Operation")
+for operation in (operator_commands.workers, operator_commands.queues, operator_commands.doctor):
+    app.command(rich_help_panel="Operation")(operation)
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 

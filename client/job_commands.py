@@ -61,6 +61,26 @@ def retry(session: Session, job_id: JobId) -> None:
 
 @app.command()
 @with_session
+def pause(session: Session, job_id: JobId) -> None:
+    """Let a job rest: chunks in hand finish, no other is begun."""
+    with session.connect() as client:
+        job = client.pause(job_id)
+    if session.json:
+        output.write_json(job)
+    else:
+        session.say(f"Job {job.id} is paused. Go on with `aparella job resume {job.id}`.")
+
+
+@app.command()
+@with_session
+def resume(session: Session, job_id: JobId) -> None:
+    """Let a paused job go on."""
+    with session.connect() as client:
+        outcome.proceed(session, client, client.resume(job_id))
+
+
+@app.command()
+@with_session
 def errors(session: Session, job_id: JobId) -> None:
     """List what a job could not handle, row by row."""
     none = True

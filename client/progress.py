@@ -76,9 +76,9 @@ class Bars:
             total = stage.total or (1 if stage.state in {"done", "waiting"} else None)
             handled = total if stage.state == "done" else stage.handled
             task = self._tasks[stage.name]
-            self._progress.update(
-                task, total=total, completed=handled, figures=figures(stage), refresh=True
-            )
+            rests = job.state == "paused" and stage.state == "running"
+            words = "paused" if rests else figures(stage)
+            self._progress.update(task, total=total, completed=handled, figures=words, refresh=True)
             if stage.state == "running":
                 self._progress.start_task(task)
 
@@ -91,9 +91,14 @@ class Lines:
         self._clock = clock
         self._seen: dict[str, Stage] = {}
         self._said = clock()
+        self._rests = False
 
     def __call__(self, job: Job) -> None:
         """Show what is new about the job."""
+        if (job.state == "paused") != self._rests:
+            self._rests = not self._rests
+            words = f"paused; `aparella job resume {job.id}`" if self._rests else "goes on"
+            self._console.print(f"job {job.id}: {words}", soft_wrap=True)
         for stage in job.stages:
             before = self._seen.get(stage.name)
             if stage.state == "waiting" or not self._is_news(before, stage):

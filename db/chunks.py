@@ -16,12 +16,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from aparella.errors import LeaseLostError
 
 # claim: ready -> leased, or an expired lease of somebody else's taken over. The job must still
-# run. SKIP LOCKED: a row that is being claimed or committed now is somebody else's anyway.
+# run, and neither it nor the queue be paused. SKIP LOCKED: a row that is being claimed or committed
+# now is somebody else's anyway.
 _LOCK_FOR_CLAIM = sa.text("""
     SELECT c.state, c.lease_token, j.state AS job_state, j.id AS job_id
-    FROM chunk c JOIN job j ON j.id = c.job_id
+    FROM chunk c JOIN job j ON j.id = c.job_id JOIN stage s ON s.id = c.stage_id
     WHERE c.id = :id
-      AND (c.state = 'ready' AND c.available_at <= now()
+      AND (c.state = 'ready' AND c.available_at <= now() AND j.paused_at IS NULL
+             AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
            OR c.state = 'leased' AND c.lease_until < now())
       AND j.state IN ('queued', 'running')
     FOR NO KEY UPDATE OF c SKIP LOCKED

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 # unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
 # small job does not wait behind a big one; whose chunks are in work or sent has had its turns
 _UNSENT = sa.text("""
-    SELECT next.id FROM stage s CROSS JOIN LATERAL (
+    SELECT next.id FROM stage s JOIN job j ON j.id = s.job_id CROSS JOIN LATERAL (
         SELECT c.id, row_number() OVER (ORDER BY c.id) + busy.chunks AS turn
         FROM chunk c,
              (SELECT count(*) AS chunks FROM (
@@ -17,25 +17,28 @@ _UNSENT = sa.text("""
         WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
           AND c.sent_at IS NULL
         ORDER BY c.id LIMIT :room) next
-    WHERE s.state = 'running' AND s.queue = :queue
+    WHERE s.state = 'running' AND s.queue = :queue AND j.paused_at IS NULL
     ORDER BY next.turn, next.id LIMIT :room
 """)
 # untaken: chunks whose message went out long ago and led to no claim
 _UNTAKEN = sa.text("""
-    SELECT c.id FROM stage s JOIN chunk c ON c.stage_id = s.id
-    WHERE s.state = 'running' AND s.queue = :queue AND c.state = 'ready'
+    SELECT c.id FROM stage s JOIN job j ON j.id = s.job_id JOIN chunk c ON c.stage_id = s.id
+    WHERE s.state = 'running' AND s.queue = :queue AND c.state = 'ready' AND j.paused_at IS NULL
       AND c.sent_at < now() - make_interval(secs => :patience)
     ORDER BY c.sent_at, c.id LIMIT :most
 """)
 _MARK_SENT = sa.text("UPDATE chunk SET sent_at = now() WHERE id = ANY(:ids) AND state = 'ready'")
+# load: the messages of a paused job lead to no claim, so they do not count as sent; a paused queue
+# gets none
 _LOAD = sa.text("""
     SELECT s.queue, count(*) FILTER (WHERE c.state = 'leased') AS leased,
-           count(*) FILTER (WHERE c.state = 'ready') AS sent
-    FROM stage s
+           count(*) FILTER (WHERE c.state = 'ready' AND j.paused_at IS NULL) AS sent
+    FROM stage s JOIN job j ON j.id = s.job_id
     LEFT JOIN (SELECT stage_id, state FROM chunk WHERE state = 'leased' UNION ALL
                SELECT stage_id, state FROM chunk WHERE state = 'ready' AND sent_at IS NOT NULL) c
       ON c.stage_id = s.id
-    WHERE s.state = 'running' GROUP BY s.queue
+    WHERE s.state = 'running' AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
+    GROUP BY s.queue
 """)
 
 

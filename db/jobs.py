@@ -10,8 +10,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from aparella.db import chunks, stages
 from aparella.errors import ConflictError, NotFoundError
 
-OPEN = ("queued", "running", "cancelling")
-"""States from which a job still moves by itself."""
+OPEN = ("queued", "running", "paused", "cancelling")
+"""States of a job that has not ended. `paused` is what a queued or running one shows as while it
+rests: underneath it stays what it was, so that chunks in hand can finish."""
 
 
 def _sql(query: str, *json: str) -> sa.TextClause:
@@ -33,9 +34,11 @@ _ADD_STAGE = _sql(
     """,
     "params",
 )
-_SELECT = """
-    SELECT j.id, j.kind, j.state, j.params, j.summary, j.error, j.created_at, j.started_at,
-           j.finished_at, m.name || '@' || m.version AS model,
+_STATE = """CASE WHEN j.paused_at IS NOT NULL AND j.state IN ('queued', 'running')
+                 THEN 'paused' ELSE j.state END"""
+_SELECT = f"""
+    SELECT j.id, j.kind, {_STATE} AS state, j.params, j.summary, j.error, j.created_at,
+           j.started_at, j.finished_at, m.name || '@' || m.version AS model,
            (SELECT count(*) FROM job_error e WHERE e.job_id = j.id) AS errors
     FROM job j LEFT JOIN model m ON m.id = j.model_id
 """
@@ -60,7 +63,8 @@ _APPLIED = sa.text("""
                      AND c.state = 'done')
 """)
 _RETRY_JOB = sa.text("""
-    UPDATE job SET state = 'running', error = NULL, finished_at = NULL WHERE id = :id
+    UPDATE job SET state = 'running', error = NULL, finished_at = NULL, paused_at = NULL
+    WHERE id = :id
 """)
 _RETRY_STAGES = sa.text("""
     UPDATE stage SET state = 'waiting', started_at = NULL, finished_at = NULL
@@ -176,7 +180,7 @@ def page(
     rows = connection.execute(
         sa.text(
             _SELECT + " WHERE (CAST(:before AS bigint) IS NULL OR j.id < :before)"
-            " AND (CAST(:state AS text) IS NULL OR j.state = :state)"
+            f" AND (CAST(:state AS text) IS NULL OR {_STATE} = :state)"
             " AND (CAST(:kind AS text) IS NULL OR j.kind = :kind)"
             " ORDER BY j.id DESC LIMIT :limit"
         ),

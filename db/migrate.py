@@ -67,8 +67,14 @@ def downgrade(connection: sa.Connection, revision: str) -> None:
 
 def is_current(connection: sa.Connection) -> bool:
     """Whether the database's schema is the one that this version of the program expects."""
+    current, head = revisions(connection)
+    return current == head
+
+
+def revisions(connection: sa.Connection) -> tuple[str | None, str | None]:
+    """The revision that the database is at, and the one that this version expects."""
     head = ScriptDirectory.from_config(config()).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == head
+    return MigrationContext.configure(connection).get_current_revision(), head
 
 
 def _carry_out(connection: sa.Connection, revision: str) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import httpx
 import psutil
 
+from aparella import machine
 from aparella.client import datafolder
 from aparella.deploy import folder, postgres, processes, servers, stackfile, state
 from aparella.deploy.child import Child
 from aparella.deploy.servers import Services
 from aparella.deploy.stackfile import Stack
 from aparella.deploy.supervisor import Interrupted, Supervisor
+from aparella.workers import sizing
 
 Say = Callable[[str], None]
 
@@ -201,7 +203,7 @@ def own_processes(
         address=stack.url,
     )
     workers = module("workers", "--queues", "import,embed,match")
-    workers += ("--concurrency", str(options.workers or cores()))
+    workers += ("--concurrency", str(options.workers or fitting()))
     # A training is one process with a thread for each core.
     trainer = module("workers", "--queues", "train", "--name", "trainer", "--concurrency", "1")
     trainer += ("--threads", str(cores()))
@@ -229,8 +231,11 @@ def _api_answers(url: str) -> str | None:
     return None if response.status_code == httpx.codes.OK else response.text[:300]
 
 
+def fitting() -> int:
+    """Worker processes for the cores and the memory that there are."""
+    return sizing.processes(cores(), machine.memory_limit())
+
+
 def cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return machine.cores()

@@ -9,12 +9,25 @@ import sys
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_shutting_down
+import billiard.util
+import sqlalchemy as sa
+from celery.signals import (
+    celeryd_after_setup,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
+from aparella import logs, machine
+from aparella.db import engine, workers
 from aparella.errors import AparellaError, ServiceUnavailableError
-from aparella.settings import load
+from aparella.settings import Settings, load
+from aparella.workers import sizing
 from aparella.workers.broker import Broker
 from aparella.workers.contracts import QUEUES
+from aparella.workers.draining import Draining
+from aparella.workers.presence import VARIABLE, Identity, Presence
 
 DRAIN_SECONDS = 20.0
 """After SIGTERM a chunk may go on for so long; then it is handed back."""
@@ -30,6 +43,12 @@ _worker: Any = None
 def _remember(sender: Any = None, **_: object) -> None:
     global _worker
     _worker = sender
+
+
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _hush(**_: object) -> None:
+    """The pool's own library tells of each process that it starts, in lines of its own form."""
+    billiard.util.get_logger().setLevel(logging.WARNING)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -48,6 +67,36 @@ def _hand_back() -> None:
             os.kill(process.pid, DRAIN_SIGNAL)
 
 
+def _be_present(settings: Settings, identity: Identity) -> None:
+    """Report this worker from when it is ready to its end, and let it be drained."""
+    db = engine.create(settings, name="worker", pool_size=1)
+
+    def start(**_: object) -> None:
+        draining = Draining(_worker, identity.queues)
+
+        def report(connection: sa.Connection) -> None:
+            draining.heed(workers.report(connection, identity.report()))
+
+        presence = Presence(db, report, identity.seconds)
+        presence.start()
+
+        def stop(**_: object) -> None:
+            presence.stop(lambda connection: workers.stopped(connection, identity.id))
+
+        worker_shutdown.connect(stop, weak=False)
+
+    worker_ready.connect(start, weak=False)
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    """Settle what the user left open by the cores and the memory of this container."""
+    memory = machine.memory_limit()
+    if arguments.concurrency is None:
+        arguments.concurrency = sizing.processes(machine.cores(), memory)
+    matrix = sizing.match_memory_mb(memory, arguments.concurrency)
+    os.environ.setdefault("APARELLA_MATCH_MEMORY_MB", str(matrix))
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m aparella.workers", description=__doc__)
@@ -55,8 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--concurrency",
         type=int,
-        default=os.cpu_count(),
-        help="processes, one thread each (default: one per core)",
+        help="processes, one thread each (default: one per core, if memory suffices)",
     )
     parser.add_argument(
         "--threads",
@@ -69,8 +117,9 @@ def main() -> None:
     queues = arguments.queues.split(",")
     if unknown := set(queues) - set(QUEUES):
         parser.error(f"unknown queue {', '.join(unknown)}: there are {', '.join(QUEUES)}")
-    if min(arguments.concurrency, arguments.threads) < 1:
+    if min(arguments.concurrency or 1, arguments.threads) < 1 or arguments.concurrency == 0:
         parser.error("--concurrency and --threads must be at least 1")
+    _fit(arguments)
     # Before any library reads them.
     os.environ.update(
         OMP_NUM_THREADS=str(arguments.threads),
@@ -83,9 +132,19 @@ def main() -> None:
         TQDM_DISABLE="1",  # no progress bars in a log
     )
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = load()
+        logs.set_up(settings.log)
+        identity = Identity.make(
+            "worker",
+            arguments.name,
+            queues=tuple(queues),
+            processes=arguments.concurrency,
+            threads=arguments.threads,
+            seconds=settings.report_seconds,
+        )
+        os.environ[VARIABLE] = str(identity.id)
+        _be_present(settings, identity)
         from aparella.workers.app import app
 
         try:
@@ -94,6 +153,8 @@ def main() -> None:
             log.warning("%s: waiting for it", error)  # Celery itself goes on trying
         app.worker_main(
             [
+                # Its banner is no JSON.
+                *(["--quiet"] if settings.log == "json" else []),
                 "worker",
                 f"--queues={arguments.queues}",
                 f"--concurrency={arguments.concurrency}",

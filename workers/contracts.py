@@ -11,6 +11,14 @@ from aparella.db.jobs import NewStage
 QUEUES = ("import", "embed", "match", "train")
 """Each kind of work has its queue, so that workers can be set aside for it."""
 
+STAGES = {
+    "import": ("clean", "apply", "clean_pairs", "pairs"),
+    "embed": ("embed", "texts"),
+    "match": ("drift", "index", "match", "gate", "switch"),
+    "train": ("train", "evaluate", "card"),
+}
+"""The kinds of stages that run in each queue."""
+
 TASK = "aparella.chunk"
 """The one Celery task; its message is a chunk's id and nothing else."""
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aparella.errors import ConfigurationError, JobError, RecordError, ResourceExhaustedError
-from aparella.workers.batches import plan_batches, plan_packed
+from aparella.workers import figures
+from aparella.workers.batches import TOKEN_BUDGET, plan_batches, plan_packed
 
 if TYPE_CHECKING:
     import torch
@@ -188,9 +189,12 @@ class SentenceEncoder:
         lengths = [len(ids) for ids in tokens["input_ids"]]
         if self._packs:
             for indexes in plan_packed(lengths):
+                _count(sum(lengths[i] for i in indexes), 0)
                 yield indexes, packed.features([tokens["input_ids"][i] for i in indexes])
             return
         for batch in plan_batches(lengths):
+            real = sum(lengths[i] for i in batch.indexes)
+            _count(real, batch.length * len(batch.indexes))
             padded: Any = tokenizer.pad(
                 {name: [values[i] for i in batch.indexes] for name, values in tokens.items()},
                 padding="max_length",
@@ -242,6 +246,10 @@ class HashEncoder:
                 time.sleep(self._seconds_per_text * len(distinct[batch]))
             progress(int(occurrences[batch].sum()))
         return vectors[row_of]
+
+
+def _count(tokens: int, padded: int) -> None:
+    figures.own.batch(tokens, max(tokens, padded, TOKEN_BUDGET))
 
 
 def _distinct(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:

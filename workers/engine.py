@@ -9,10 +9,11 @@ import logging
 
 import sqlalchemy as sa
 
+from aparella import logs
 from aparella.db import chunks, faults, jobs, stages
 from aparella.db.engine import transaction
 from aparella.settings import Settings
-from aparella.workers import decisions
+from aparella.workers import decisions, figures
 from aparella.workers.context import Write
 from aparella.workers.decisions import Cause
 from aparella.workers.stages import HANDLERS
@@ -33,6 +34,7 @@ def claim(
             return None
         state, token = found
         if state == "leased":
+            figures.own.count("expired")
             settle(connection, chunk_id, token, Cause.LOST, "the worker's lease expired")
             return None
         chunks.notify(connection)
@@ -65,17 +67,19 @@ def settle(
     if jobs.state(connection, failed.job_id) not in ("queued", "running"):
         cause = Cause.CANCELLED
     decision = decisions.after_failure(cause, attempt=failed.attempt, size=len(failed.items))
-    log.warning(
-        "chunk %d, attempt %d: %s (%s): %s",
-        chunk_id,
-        failed.attempt,
-        type(decision).__name__.lower(),
-        cause.value,
-        message,
-    )
+    with logs.about(job=failed.job_id, chunk=chunk_id, attempt=failed.attempt):
+        log.warning(
+            "chunk %d, attempt %d: %s (%s): %s",
+            chunk_id,
+            failed.attempt,
+            type(decision).__name__.lower(),
+            cause.value,
+            message,
+        )
     code = cause.value
     match decision:
         case decisions.Retry(delay, counted):
+            figures.own.count("retries", int(counted))
             chunks.retry(
                 connection, chunk_id, delay=delay, code=code, error=message, counted=counted
             )
@@ -84,9 +88,11 @@ def settle(
         case decisions.Drop():
             chunks.end(connection, chunk_id, "cancelled", code=code, error=message)
         case decisions.FailJob():
+            figures.own.count("dead")
             chunks.end(connection, chunk_id, "dead", code=code, error=message)
             fail_job(connection, failed.job_id, message)
         case decisions.Bury():
+            figures.own.count("dead")
             if cause is Cause.LOST:
                 message = f"its worker vanished or hung on every one of {failed.attempt} attempts"
             chunks.end(connection, chunk_id, "dead", code=code, error=message)

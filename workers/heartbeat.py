@@ -10,6 +10,8 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -54,7 +56,9 @@ class Heartbeat:
         self._whole = not chunk.items
         self._done = 0
         self._detail: Mapping[str, Any] | None = None
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        # In the context of who starts it: what it logs is about this chunk too.
+        beat = partial(copy_context().run, self._beat)
+        self._thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -16,15 +16,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, dispatch, jobs, stages, statistics, texts
+from aparella import logs
+from aparella.db import chunks, dispatch, jobs, stages, statistics, texts, workers
 from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings, load
-from aparella.workers import contracts, engine
+from aparella.workers import contracts, engine, figures
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.decisions import Cause
+from aparella.workers.presence import Identity, Presence, report_process, tidy
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Reconciler:
             for chunk_id, token, hung in chunks.expired(
                 connection, progress_seconds=self._settings.progress_seconds * 1.25
             ):
+                figures.own.count("expired")
                 why = "the worker made no progress" if hung else "the worker's lease expired"
                 engine.settle(connection, chunk_id, token, Cause.LOST, why)
         with transaction(self._db) as connection:
@@ -65,6 +68,7 @@ class Reconciler:
         with transaction(self._db) as connection:
             if _is_first(connection):
                 statistics.refresh(connection)
+                tidy(connection)
 
     def dispatch(self) -> None:
         """Top the queues up.
@@ -155,7 +159,15 @@ def run(settings: Settings) -> None:
     db = create(settings, name="reconciler")
     broker = Broker(settings, make_app(settings))
     reconciler, bell = Reconciler(db, settings, broker), Bell(db)
+    identity = Identity.make("reconciler", "reconciler", seconds=settings.report_seconds)
     stopped = False
+
+    def report(connection: sa.Connection) -> None:
+        workers.report(connection, identity.report())
+        report_process(connection, identity.id, memory_bytes=0)  # it is that process itself
+
+    presence = Presence(db, report, identity.seconds)
+    presence.start()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stopped
@@ -180,6 +192,7 @@ def run(settings: Settings) -> None:
         except TransientError as error:
             log.warning("%s", error)
         bell.wait(min(settings.reconcile_seconds, 1.0))
+    presence.stop(lambda connection: workers.stopped(connection, identity.id))
     db.dispose()
 
 
@@ -189,9 +202,10 @@ def main() -> None:
         prog="python -m aparella.workers.reconciler", description=__doc__
     )
     parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        run(load())
+        settings = load()
+        logs.set_up(settings.log)
+        run(settings)
     except AparellaError as error:
         sys.exit(f"aparella: {error}")
 

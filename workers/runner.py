@@ -6,11 +6,12 @@ from time import monotonic, sleep
 
 import sqlalchemy as sa
 
+from aparella import logs
 from aparella.db import stages
 from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError, LeaseLostError, TransientError
-from aparella.workers import decisions, engine
+from aparella.workers import decisions, engine, figures
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.decisions import Cause
 from aparella.workers.heartbeat import DrainedError, Heartbeat
@@ -33,19 +34,30 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
     chunk = engine.claim(context.db, context.settings, chunk_id, worker=worker)
     if chunk is None:
         return
-    failed = False
+    with logs.about(
+        job=chunk.job_id, stage=chunk.stage_name, chunk=chunk.id, attempt=chunk.attempt
+    ):
+        _run(context, chunk)
+
+
+def _run(context: Context, chunk: Claimed) -> None:
+    failed, begin = False, monotonic()
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
             write = _work(context, chunk, heart.tick)
             with waiting(heart.tick):
                 _persist(context, lambda: engine.commit(context.db, chunk, write))
         except LeaseLostError:
-            log.warning("chunk %d: the lease was lost; nothing of this attempt is kept", chunk_id)
+            log.warning("chunk %d: the lease was lost; nothing of this attempt is kept", chunk.id)
             return
         except Exception as error:
             # Whatever a record causes is settled here, not lost.
             failed = True
             _settle(context, chunk, error)
+    if not failed and chunk.kind == "work":
+        seconds = monotonic() - begin
+        figures.own.chunk(chunk.handler, seconds, chunk.size)
+        log.info("chunk %d of job %d: done in %.2f s", chunk.id, chunk.job_id, seconds)
     engine.advance(context.db, chunk.stage_id, after_failure=failed)
 
 

@@ -4,10 +4,14 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
+from uuid import UUID
 
-from celery.signals import worker_process_init
+import sqlalchemy as sa
+from celery.signals import worker_process_init, worker_process_shutdown
 
+from aparella import logs
 from aparella.db.engine import create
 from aparella.errors import TransientError
 from aparella.settings import load
@@ -16,6 +20,7 @@ from aparella.workers.context import Context
 from aparella.workers.contracts import TASK
 from aparella.workers.devices import use_threads
 from aparella.workers.heartbeat import draining
+from aparella.workers.presence import VARIABLE, Presence, report_process
 from aparella.workers.runner import run_chunk
 
 log = logging.getLogger(__name__)
@@ -24,16 +29,32 @@ DRAIN_SIGNAL = signal.SIGUSR2
 """Sent to a pool process that must hand its chunk back before it is killed."""
 
 _context: Context | None = None
+_presence: Presence | None = None
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def set_up(**_: object) -> None:
     """Make this process's engine: after the spawn, never before."""
-    global _context
+    global _context, _presence
     settings = load()
+    logs.set_up(settings.log)
     _context = Context(create(settings, name="worker"), settings)
     signal.signal(DRAIN_SIGNAL, _drain)
     use_threads(settings.threads)
+    if worker := os.environ.get(VARIABLE):
+        _presence = Presence(_context.db, _report(UUID(worker)), settings.report_seconds)
+        _presence.start()
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def tear_down(**_: object) -> None:
+    """Tell what was counted since the last report."""
+    if _presence is not None:
+        _presence.stop(_report(UUID(os.environ[VARIABLE])))
+
+
+def _report(worker_id: UUID) -> Callable[[sa.Connection], None]:
+    return lambda connection: report_process(connection, worker_id)
 
 
 def _drain(_signal: int, _frame: FrameType | None) -> None:

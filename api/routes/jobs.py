@@ -13,7 +13,7 @@ from pydantic import Field
 from aparella.api import plans, schemas
 from aparella.api.dependencies import Database, JobId
 from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
-from aparella.db import faults, jobs, stages
+from aparella.db import faults, jobs, pauses, stages
 from aparella.db.engine import transaction
 from aparella.errors import ConflictError
 from aparella.workers.contracts import JobRequest
@@ -21,7 +21,14 @@ from aparella.workers.contracts import JobRequest
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 State = Literal[
-    "queued", "running", "cancelling", "succeeded", "succeeded_with_errors", "failed", "cancelled"
+    "queued",
+    "running",
+    "paused",
+    "cancelling",
+    "succeeded",
+    "succeeded_with_errors",
+    "failed",
+    "cancelled",
 ]
 Kind = Literal[
     "import", "embed", "index", "match", "pairs", "train", "evaluate", "promote", "texts"
@@ -105,6 +112,22 @@ def retry_job(job_id: JobId, response: Response, db: Database) -> schemas.Job:
     """Try again what died or failed in a job that has ended; what is done stays done."""
     with transaction(db) as connection:
         jobs.retry(connection, job_id)
+    return accepted(db, job_id, response)
+
+
+@router.post("/{job_id}/pause", status_code=202)
+def pause_job(job_id: JobId, response: Response, db: Database) -> schemas.Job:
+    """Let a job rest: chunks in hand finish, and no other is taken up until it is resumed."""
+    with transaction(db) as connection:
+        pauses.pause_job(connection, job_id)
+    return accepted(db, job_id, response)
+
+
+@router.post("/{job_id}/resume", status_code=202)
+def resume_job(job_id: JobId, response: Response, db: Database) -> schemas.Job:
+    """Let a paused job go on."""
+    with transaction(db) as connection:
+        pauses.resume_job(connection, job_id)
     return accepted(db, job_id, response)
 
 

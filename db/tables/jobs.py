@@ -20,6 +20,7 @@ job = sa.Table(
     time("created_at", now=True),
     time("started_at"),
     time("finished_at"),
+    time("paused_at"),
     one_of(
         "state",
         "queued",

@@ -1,6 +1,7 @@
 """Settings of the server's processes, read once from the environment by each entry point."""
 
 import os
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     encoder: str = "sentence-transformers"
     """`sentence-transformers`, or `hash`: a seeded stand-in that measures the engine alone."""
 
+    log: Literal["text", "json"] = "text"
+    """How the processes write their logs: lines for people, or one JSON object a line."""
+
     threads: int = Field(1, ge=1)
     """Threads of a worker process. One process per core with one thread each is the fastest
     set-up, and makes a vector independent of what else is in its batch; a process that only
@@ -41,6 +45,9 @@ class Settings(BaseSettings):
     """A worker that makes no progress for so long is hung, however well its heart beats."""
     reconcile_seconds: float = 5.0
     """How often the reconciler looks; a notification from PostgreSQL wakes it sooner."""
+
+    report_seconds: float = Field(5.0, gt=0)
+    """How often a worker reports itself, and how long a drain may take to reach it."""
 
     embed_chunk: int = Field(125, ge=1)
     """Distinct texts in a chunk of encoding. A CPU encodes 125 at a time as fast as 1,000

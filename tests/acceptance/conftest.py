@@ -108,6 +108,7 @@ def stack() -> Iterator[Stack]:
             "APARELLA_LEASE_SECONDS": str(LEASE),
             "APARELLA_HEARTBEAT_SECONDS": "1",
             "APARELLA_RECONCILE_SECONDS": "1",
+            "APARELLA_REPORT_SECONDS": "0.5",
             "APARELLA_CHECKPOINT_SECONDS": "0.2",
             "APARELLA_EMBED_CHUNK": "200",
             "APARELLA_MATCH_CHUNK": "150",

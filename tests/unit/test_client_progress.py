@@ -54,9 +54,9 @@ class Watched:
         self.file = io.StringIO()
         self.show = Lines(Console(file=self.file, width=200), lambda: self.now)
 
-    def new(self, *stages: dict[str, Any]) -> list[str]:
+    def new(self, *stages: dict[str, Any], state: str = "running") -> list[str]:
         before = len(self.file.getvalue())
-        self.show(job(*stages))
+        self.show(job(*stages, state=state))
         return self.file.getvalue()[before:].splitlines()
 
 
@@ -83,6 +83,14 @@ def test_lines_show_each_stage_that_runs() -> None:
     watched = Watched()
     other = {**stage(), "name": "match"}
     assert len(watched.new(stage("done"), other)) == 2
+
+
+def test_lines_say_once_that_a_job_rests_and_that_it_goes_on() -> None:
+    watched = Watched()
+    watched.new(stage())
+    assert watched.new(stage(), state="paused") == ["job 7: paused; `aparella job resume 7`"]
+    assert watched.new(stage(), state="paused") == []
+    assert watched.new(stage()) == ["job 7: goes on"]
 
 
 def test_a_machine_gets_each_change_once() -> None:

@@ -101,3 +101,13 @@ def test_only_an_index_job_wants_the_index_whatever_the_size() -> None:
         for kind, plan in PLANS.items()
     }
     assert always == {"import": [], "embed": [], "index": [True], "match": [False]}
+
+
+def test_every_queue_has_kinds_of_stages_that_there_are() -> None:
+    assert tuple(contracts.STAGES) == QUEUES
+    kinds = [kind for stages in contracts.STAGES.values() for kind in stages]
+    assert len(kinds) == len(set(kinds))
+    for kind in kinds:
+        assert importlib.util.find_spec(f"aparella.workers.stages.{kind}"), kind
+    for plan in PLANS.values():
+        assert all(stage.handler in contracts.STAGES[stage.queue] for stage in plan)

@@ -202,5 +202,3 @@ def test_memory_is_stated_and_refused() -> None:
         memory.check(needed, needed.total - 1, recipe("seed"))
     with pytest.raises(JobError, match="Lower cached_tokens"):
         memory.check(large, 0, recipe("seed"))
-    free = memory.available()
-    assert free is None or free > 0

@@ -1,8 +1,6 @@
 """How much memory a training needs at its peak, said before it starts."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +8,6 @@ from numpy.typing import NDArray
 from aparella.errors import JobError
 from aparella.workers.training.recipe import Recipe
 
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
 _MIB = 1 << 20
 
 
@@ -117,27 +108,6 @@ def _bytes_per_token(shape: Shape, length: int) -> int:
         kept += 2 * shape.hidden + shape.hidden // 2
         kept += int(2.25 * shape.heads * length)
     return 4 * kept
-
-
-def available() -> int | None:
-    """Bytes that this process may still take, its control group's limit counted; None: unknown."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        try:
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-        except (OSError, ValueError):
-            return None
-    for limit, used in _CGROUPS:
-        try:
-            limits = Path(limit).read_text(encoding="ascii").strip()
-            if limits != "max":
-                found.append(int(limits) - int(Path(used).read_text(encoding="ascii")))
-        except (OSError, ValueError):
-            continue
-    return max(0, min(found)) if found else None
 
 
 def check(needed: Need, free: int | None, recipe: Recipe) -> None:

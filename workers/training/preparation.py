@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from aparella import machine
 from aparella.errors import JobError
 from aparella.workers.training import memory
 from aparella.workers.training.forward import cut, embed
@@ -63,7 +64,7 @@ def check_memory(
     needed = memory.need(
         shape, recipe, lengths[material.sources], lengths[material.targets], part_tokens
     )
-    free = memory.available() if device == "cpu" else int(torch.cuda.mem_get_info()[0])
+    free = machine.memory_free() if device == "cpu" else int(torch.cuda.mem_get_info()[0])
     memory.check(needed, free, recipe)
     return needed
 
