@@ -66,9 +66,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
                 scoring=request.scoring,
                 threshold=promised.threshold if promised else None,
             )
-            return JobPlan(
-                model.id, stages, {"auto_accept": vars(promised)} if promised else {}
-            )
+            return JobPlan(model.id, stages, {"auto_accept": vars(promised)} if promised else {})
         case EmbedRequest():
             collection_id = _records(connection, "collection", request.collection)
             return JobPlan(model.id, contracts.embed_stages(model.id, collection_id))
@@ -77,9 +75,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
             return JobPlan(model.id, contracts.index_stages(model.id, collection_id))
 
 
-def _promise(
-    connection: sa.Connection, model: Model, request: MatchRequest
-) -> Promise | None:
+def _promise(connection: sa.Connection, model: Model, request: MatchRequest) -> Promise | None:
     """What accepting unseen will come to, by answers that the model had not learnt from."""
     if request.auto_accept is None:
         return None

@@ -161,9 +161,7 @@ def match(
     ] = "fused",
     auto_accept: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE", help="Accept unseen where so many are right, such as 0.95."
-        ),
+        typer.Option(metavar="SHARE", help="Accept unseen where so many are right, such as 0.95."),
     ] = None,
     idempotency_key: Annotated[
         str | None,

@@ -141,7 +141,13 @@ class Client(ModelCalls, OperatorCalls, PairCalls):
                 `params["auto_accept"]` tells what is promised.
             idempotency_key: the same key and request give the same job, however often sent.
         """
-        wanted: dict[str, object] = {"kind": "match", "source": source, "target": target, "model": model, "k": k}
+        wanted: dict[str, object] = {
+            "kind": "match",
+            "source": source,
+            "target": target,
+            "model": model,
+            "k": k,
+        }
         if scoring != "fused":
             wanted["scoring"] = scoring
         if auto_accept is not None:

@@ -249,6 +249,6 @@ def previous(connection: sa.Connection) -> Model | None:
 
 
 def trials(connection: sa.Connection, model_id: int) -> dict[str, Any] | None:
-    """Confidences of a model's answers to queries that it had not learnt from; None: it has none."""
+    """Confidences of a model's answers to queries not learnt from; None: it has none."""
     query = sa.text("SELECT trials FROM model WHERE id = :id")
     return connection.execute(query, {"id": model_id}).scalar_one_or_none()

@@ -77,7 +77,9 @@ def teach(
     """
     placed = {name: [p for p in pairs if p.fold is not None] for name, pairs in sets.items()}
     queries = {p.source_text for pairs in placed.values() for p in pairs}
-    halves = [{p.target_text for ps in placed.values() for p in ps if _half(p) == h} for h in _HALVES]
+    halves = [
+        {p.target_text for ps in placed.values() for p in ps if _half(p) == h} for h in _HALVES
+    ]
     if len(queries) < MIN_QUERIES or min(map(len, halves)) < 2:
         return default()
     learnt = abbreviations.learn(

@@ -53,9 +53,7 @@ model = sa.Table(
         comment="Recipe, pairs, split and libraries, by which it could be made again",
     ),
     json("metrics"),
-    sa.Column(
-        "trials", JSONB, comment="Confidences of answers not learnt from; NULL: it has none"
-    ),
+    sa.Column("trials", JSONB, comment="Confidences of answers not learnt from; NULL: it has none"),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_by", sa.Text),
     time("created_at", now=True),

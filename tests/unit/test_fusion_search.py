@@ -36,7 +36,7 @@ def answers(texts: list[str], k: int = 3, exclude: int = -1, records: int = 12) 
     shelf = Shelf.build(IDS[:records], CATALOGUE[:records])
     m = len(texts)
 
-    def alike(places: NDArray[np.int64], ids: NDArray[np.int64]) -> Scores:
+    def alike(_places: NDArray[np.int64], ids: NDArray[np.int64]) -> Scores:
         return np.full(len(ids), 0.5, dtype=np.float32)
 
     done: list[int] = []

@@ -75,8 +75,9 @@ def apply(evidence: Matrix, weights: Vector) -> Vector:
     return np.asarray(1 / (1 + np.exp(-np.clip(score, -30, 30))))
 
 
-def fit(evidence: Matrix, right: NDArray[np.bool_], count: Vector, prior: Vector,
-        strength: float) -> Vector:
+def fit(
+    evidence: Matrix, right: NDArray[np.bool_], count: Vector, prior: Vector, strength: float
+) -> Vector:
     """The likeliest weights, the intercept first, pulled towards a prior.
 
     Args:

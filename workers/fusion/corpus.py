@@ -77,7 +77,7 @@ class Corpus:
         """Its rows, with the facts of those named."""
         for row in np.unique(rows).tolist():
             self.facts(row)
-        return Lists(self.index.rows, cast(Sequence[Facts], self._facts))
+        return Lists(self.index.rows, cast("Sequence[Facts]", self._facts))
 
     def facts(self, row: int) -> Facts:
         """Of a row, worked out when first asked for."""

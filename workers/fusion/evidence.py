@@ -13,7 +13,7 @@ from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.features.agreement import agreement
 from aparella.workers.fusion.candidates import Candidates
 from aparella.workers.fusion.facts import Facts
-from aparella.workers.fusion.lexical import LexicalIndex, Rows, products
+from aparella.workers.fusion.lexical import Rows, products
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -94,7 +94,8 @@ def matrix(
     Args:
         candidates: n pairs.
         cosine: of each pair's vectors, (n,).
-        queries, catalogue: `facts` is read at the places that the candidates name.
+        queries: the texts looked for; `facts` is read at the places that the candidates name.
+        catalogue: the texts found, likewise.
         abbreviations: for `expanded_coverage`.
     """
     found = np.zeros((len(candidates), len(FEATURES)))

@@ -42,9 +42,7 @@ _EVIDENCE: Mapping[str, tuple[str, str, str]] = {
 """How the first word of a feature's name is said."""
 
 
-def explain(
-    line: Facts, record: Facts, idf: Callable[[str], float], lead: Vector
-) -> Explanation:
+def explain(line: Facts, record: Facts, idf: Callable[[str], float], lead: Vector) -> Explanation:
     """Explain a first candidate.
 
     Args:

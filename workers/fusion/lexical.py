@@ -85,7 +85,12 @@ class LexicalIndex:
     @property
     def nbytes(self) -> int:
         """Memory that the matrices take."""
-        kept = [*self.rows.weighted.values(), *self.rows.inverse.values(), *self.rows.present.values(), *self.columns.values()]
+        kept = [
+            *self.rows.weighted.values(),
+            *self.rows.inverse.values(),
+            *self.rows.present.values(),
+            *self.columns.values(),
+        ]
         return sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in kept)
 
     def queries(self, texts: Sequence[str]) -> Rows:
@@ -134,8 +139,9 @@ class LexicalIndex:
         return rows
 
 
-def products(left: Sparse, left_rows: NDArray[np.int64], right: Sparse,
-             right_rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def products(
+    left: Sparse, left_rows: NDArray[np.int64], right: Sparse, right_rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """Scalar products of pairs of rows, float32 (pairs,)."""
     found = left[left_rows].multiply(right[right_rows]).sum(axis=1)
     return np.asarray(found, dtype=np.float32).ravel()

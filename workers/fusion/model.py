@@ -151,7 +151,7 @@ def _named(
     names: Mapping[str, int] | tuple[str, ...], mean: Vector, scale: Vector, weights: Vector
 ) -> dict[str, list[float]]:
     rows = np.column_stack([mean, scale, weights]).tolist()
-    return {name: row for name, row in zip(names, rows, strict=True)}
+    return dict(zip(names, rows, strict=True))
 
 
 def _listed(

@@ -70,7 +70,8 @@ def promise(trials: Trials, precision: float) -> Promise:
         return Promise(
             *(precision, None, 0.0),
             f"Nothing is accepted unseen: {len(trials)} known answers are too few to promise "
-            f"that {precision:.0%} are right; {MIN_TRIALS} or more are needed. Train on more pairs.",
+            f"that {precision:.0%} are right; {MIN_TRIALS} or more are needed. "
+            "Train on more pairs.",
         )
     absent = ABSENT / (1 - ABSENT) * len(trials) / max(len(trials.absent), 1)
     answers = sorted(
@@ -109,4 +110,3 @@ def lower_bound(right: float, total: float) -> float:
     middle = share + z / 2
     width = _Z * math.sqrt(share * (1 - share) / total + z / total / 4)
     return max(0.0, (middle - width) / (1 + z))
-

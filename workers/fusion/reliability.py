@@ -37,7 +37,9 @@ def expected_calibration_error(trials: Trials) -> float:
     """
     bins = diagram(trials)
     total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.confidence - one.right) for one in bins) / total if total else 0.0
+    return (
+        sum(one.count * abs(one.confidence - one.right) for one in bins) / total if total else 0.0
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -101,18 +101,20 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             fusion = teach(
                 {name: [p for p in one if p.positive] for name, one in known.items()},
                 catalogues,
-                lambda half: train(
-                    start,
-                    {
-                        name: [_training_pair(p) for p in one if p.positive and _in(p, half)]
-                        for name, one in known.items()
-                    },
-                    recipe,
-                    out=Path(folder) / f"half-{half}",
-                    work=Path(folder) / f"work-{half}",
-                    tick=lambda _: tick(0, {"part": "fusion"}),
-                    catalogues=catalogues,
-                ).path,
+                lambda half: (
+                    train(
+                        start,
+                        {
+                            name: [_training_pair(p) for p in one if p.positive and _in(p, half)]
+                            for name, one in known.items()
+                        },
+                        recipe,
+                        out=Path(folder) / f"half-{half}",
+                        work=Path(folder) / f"work-{half}",
+                        tick=lambda _: tick(0, {"part": "fusion"}),
+                        catalogues=catalogues,
+                    ).path
+                ),
                 lambda: tick(0, {"part": "fusion"}),
             )
             fusion.save(out)
