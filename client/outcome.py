@@ -169,6 +169,9 @@ def _plan(job: Job) -> Iterator[str]:
         return
     because = f": {plan['reason']}" if plan.get("reason") else ""
     yield f"Search: {plan.get('search')}{because}"
+    if plan.get("scoring"):
+        why = f": {plan['scoring_reason']}" if plan.get("scoring_reason") else ""
+        yield f"Scoring: {plan['scoring']}{why}"
     if plan.get("recall") is not None:
         sample = units.count(plan.get("recall_sample") or 0)
         yield f"Recall against the exact search: {plan['recall']:.4f} on {sample} records"

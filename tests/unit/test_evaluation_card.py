@@ -42,6 +42,14 @@ FACTS = CardFacts(
     current_name="hospital@1",
     lexical=figures([None] * 100, 3_060),
     verdict=judge(OWN, OLD),
+    fusion={
+        "learnt": True,
+        "queries": 400,
+        "acc_1": 0.9125,
+        "ece": 0.0311,
+        "reliability": [{"count": 0, "confidence": 0.0, "right": 0.0}] * 9
+        + [{"count": 400, "confidence": 0.95, "right": 0.9125}],
+    },
     language=("ca", "es"),
 )
 
@@ -122,3 +130,13 @@ def test_the_folder_loads_with_sentence_transformers_alone(tmp_path: Path) -> No
     # Saved again by somebody else, the card goes along.
     model.save(str(tmp_path / "again"), safe_serialization=True)
     assert len(ModelCard.load(tmp_path / "again" / "README.md").data.eval_results) == len(METRICS)
+
+
+def test_the_card_tells_what_its_confidences_are_worth() -> None:
+    text = render(FACTS)
+    assert "acc@1 0.9125, expected calibration error 0.0311" in text
+    assert "| 0.9 to 1.0 | 400 | 0.950 | 0.912 | ██████████████████ |" in text
+    assert "0.8 to 0.9" not in text
+    few = render(replace(FACTS, fusion={"learnt": False}))
+    assert "too few pairs to learn from" in few
+    assert "## Confidence" not in render(replace(FACTS, fusion=None))

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from aparella.workers.evaluation import reliability_table
 from aparella.workers.evaluation.gate import Verdict
 from aparella.workers.evaluation.metrics import METRICS, Figures, Report
 
@@ -51,6 +53,7 @@ class CardFacts:
         lexical: figures of character trigrams on the same lines.
         verdict: what the gate said; None if there was nothing to compare with.
         samples: pairs of texts to show. None by default: texts may be confidential.
+        fusion: how sure its answers are, see `reliability_table`.
         language: ISO 639 codes of the texts, if known.
         license: of the model, if it has one.
     """
@@ -79,6 +82,7 @@ class CardFacts:
     current_name: str | None = None
     lexical: Figures | None = None
     verdict: Verdict | None = None
+    fusion: Mapping[str, Any] | None = None
     samples: tuple[tuple[str, str], ...] = ()
     language: tuple[str, ...] = field(default=())
     license: str | None = None
@@ -109,6 +113,7 @@ def render(facts: CardFacts) -> str:
         [
             *_what_it_is(facts),
             *_evaluation(facts),
+            *reliability_table.section(facts.fusion),
             *_training(facts),
             *_usage(facts),
             *_limits(facts),

@@ -58,6 +58,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         current=_figures(found, own, str(promoted)) if str(promoted) != model.parent else None,
         current_name=str(promoted),
         lexical=_figures(found, own, None),
+        fusion=model.training.get("fusion"),
     )
     metrics = {one.pairs: _headline(one) for one in own}
     with waiting(tick):
