@@ -1,6 +1,6 @@
 """Learn the fusion that ships, and show what it is worth on sets that it has not seen.
 
-    python -m bench._fusion examples/hospital FOLDER... [--save] [--ablate] [--curve]
+    python -m bench._fusion examples/hospital FOLDER... [--save] [--ablate] [--curve] [--strength N]
 
 Folders are as those of `bench._recipes`. All figures are of the base model's vectors and of the
 training half of each set; the other half is not read. `--save` writes
@@ -115,7 +115,7 @@ def together(sets: Sequence[Set]) -> Known:
     )
 
 
-def default(sets: Sequence[Set]) -> Fusion:
+def default(sets: Sequence[Set], strength: float = STRENGTH) -> Fusion:
     """The fusion that some sets teach, starting from `SENSIBLE`."""
     known = together(sets)
     scale = known.features.std(axis=0)
@@ -134,7 +134,7 @@ def default(sets: Sequence[Set]) -> Fusion:
     names = {one.name: one.known.queries for one in sets}
     learnt = learn(
         *(known, prior, Abbreviations(), {"sets": names}),
-        strengths=(STRENGTH,),
+        strengths=(strength,),
         first_strength=FIRST_STRENGTH,
         absent=ABSENT,
     )
@@ -228,11 +228,12 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     for flag in ("--save", "--ablate", "--curve"):
         parser.add_argument(flag, action="store_true")
+    parser.add_argument("--strength", type=float, default=STRENGTH)
     chosen = parser.parse_args()
     encoder = SentenceEncoder(get_model_path())
     sets = [read(folder, encoder) for folder in chosen.folders]
     for one in sets:
-        others = default([other for other in sets if other is not one])
+        others = default([other for other in sets if other is not one], chosen.strength)
         show(f"{one.name}: learnt from the others", *applied(one, others), one.known.queries)
         own(one, others)
         if chosen.curve:

@@ -103,7 +103,7 @@ def imported(on: Stack, name: str, lines: list[str]) -> None:
     finished(on.db, job_id)
 
 
-def matched(on: Stack, source: str, target: str) -> tuple[float, int]:
+def matched(on: Stack, source: str, target: str, *, scoring: str = "cosine") -> tuple[float, int]:
     """Seconds from the request to the committed end of a match job, and its id."""
     start = time.perf_counter()
     with transaction(on.db) as connection:
@@ -113,6 +113,7 @@ def matched(on: Stack, source: str, target: str) -> tuple[float, int]:
             records.collection_id(connection, source),
             records.collection_id(connection, target),
             K,
+            scoring=scoring,
         )
         job_id, _ = jobs.create(
             connection,

@@ -57,8 +57,9 @@ def learn(
 ) -> Fusion:
     """Learn a fusion: the ranker's weights, then how sure its first candidates are.
 
-    The strength of the prior is the one under which the answers to queries not learnt from
-    surprise least, so that a few pairs move little and useless ones nothing. The confidence learns
+    The strength of the prior is the greatest under which the answers to queries not learnt from
+    surprise no more than under the best one, by a standard error: so a few pairs move little and
+    useless ones nothing. The confidence learns
     from answers that the ranker gave to queries it had not learnt from, and is tried likewise.
 
     Args:
@@ -82,7 +83,7 @@ def learn(
         known.candidates, prior.standardised(known.features), known.right, known.weight
     )
     tried = {strength: _tried(examples, known.fold, prior, strength) for strength in strengths}
-    strength = min(strengths, key=lambda one: (round(tried[one][0], 4), -one))
+    strength = _strongest({one: surprises for one, (surprises, _) in tried.items()})
     utility = tried[strength][1]
     weights = ranker.fit(examples, prior.weights, strength)
     first_weights, trials = _confidence(known, prior, utility, first_strength, absent)
@@ -96,10 +97,24 @@ def learn(
     )
 
 
+def _strongest(surprises: Mapping[float, Vector]) -> float:
+    """The greatest strength whose surprises (queries,) exceed the best one's by no more than luck.
+
+    The one-standard-error rule: Breiman, Friedman, Olshen and Stone, "Classification and regression
+    trees" (1984), section 3.4.3; of the paired differences.
+    """
+    best = min(surprises.values(), key=np.mean)
+    return max(
+        strength
+        for strength, found in surprises.items()
+        if (found - best).mean() <= (found - best).std() / np.sqrt(len(best))
+    )
+
+
 def _tried(
     examples: Examples, fold: NDArray[np.int64], prior: Fusion, strength: float
-) -> tuple[float, Vector]:
-    """Mean surprise, and utilities (n,), of queries by weights that have not seen their fold."""
+) -> tuple[Vector, Vector]:
+    """Surprise at answered queries, and utilities (n,), by weights not learnt from their fold."""
     utility = np.empty(len(examples.candidates))
     surprises = []
     for one in np.unique(fold).tolist():
@@ -108,7 +123,7 @@ def _tried(
         utility[inside] = ranker.utilities(examples.features[inside], weights)
         if inside.any():
             surprises.append(ranker.surprise(examples.of(fold == one), weights))
-    return float(np.concatenate(surprises).mean()), utility
+    return np.concatenate(surprises), utility
 
 
 def _confidence(
