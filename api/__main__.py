@@ -10,6 +10,7 @@ import uvicorn
 
 from aparella.api.app import create_app
 from aparella.api.auth import require_token_beyond_loopback
+from aparella.db import engine
 from aparella.errors import AparellaError, ConfigurationError
 from aparella.settings import load
 
@@ -65,7 +66,9 @@ def main() -> None:
     log.setLevel(logging.INFO)
     try:
         settings = load()
-        require_token_beyond_loopback(arguments.host, settings)
+        db = engine.create(settings, name="api start")
+        require_token_beyond_loopback(arguments.host, settings, db)
+        db.dispose()
         listener = listen(arguments.host, arguments.port)
     except AparellaError as error:
         sys.exit(f"aparella: {error}")

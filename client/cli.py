@@ -19,6 +19,7 @@ from aparella.client import (
     progress,
     report_commands,
     stack,
+    token_commands,
     units,
 )
 from aparella.client.exits import EPILOG, Sentences
@@ -37,6 +38,7 @@ app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.train)
 app.add_typer(pair_commands.app, name="pairs")
 app.add_typer(report_commands.app, name="report")
+app.add_typer(token_commands.app, name="token")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 

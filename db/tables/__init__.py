@@ -3,7 +3,17 @@
 Large and hot tables (record, embedding, chunk, match) are written by COPY or set-based SQL only.
 """
 
-from aparella.db.tables import data, jobs, models, pairs, reports, results
+from aparella.db.tables import access, data, jobs, models, pairs, reports, results
 from aparella.db.tables.base import DIMENSIONS, metadata
 
-__all__ = ["DIMENSIONS", "data", "jobs", "metadata", "models", "pairs", "reports", "results"]
+__all__ = [
+    "DIMENSIONS",
+    "access",
+    "data",
+    "jobs",
+    "metadata",
+    "models",
+    "pairs",
+    "reports",
+    "results",
+]

@@ -21,7 +21,11 @@ class Settings(BaseSettings):
     redis_url: str = Field("", validation_alias="REDIS_URL")
 
     token: SecretStr | None = None
-    """Bearer token that the API asks for. Without one it listens on loopback only."""
+    """A bearer token of the API that may do everything, beside those of the database. With neither
+    it listens on loopback only."""
+    anonymous: bool = False
+    """Let everybody who can reach this machine's loopback use the API without a token; for
+    development. The API then listens nowhere else."""
 
     artifacts: str = "file:///var/lib/aparella/artifacts"
     """fsspec URL under which models and indexes are kept."""
