@@ -24,7 +24,7 @@ from aparella.client import (
 )
 from aparella.client.exits import EPILOG, Sentences
 from aparella.client.models import Collection
-from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Session, with_session
+from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Raw, Session, with_session
 
 app = typer.Typer(
     cls=Sentences,
@@ -153,6 +153,7 @@ def match(
             metavar="FILE", help="Wait, then write all to a .csv, .ndjson or .parquet file."
         ),
     ] = None,
+    raw: Raw = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="The same key and request give the same job."),
@@ -163,7 +164,7 @@ def match(
         outfile.check(out)
     with session.connect() as client:
         job = client.match(source, target, model=model, k=k, idempotency_key=idempotency_key)
-        outcome.proceed(session, client, job, wait=wait, out=out)
+        outcome.proceed(session, client, job, wait=wait, out=out, raw=raw)
 
 
 @app.command()

@@ -224,7 +224,12 @@ class Client(ModelCalls, PairCalls, TokenCalls):
         return self._pages(Match, f"/v1/jobs/{job_id}/matches", "after", page)
 
     def export(
-        self, job_id: int, path: str | Path, *, on_bytes: Callable[[int], None] | None = None
+        self,
+        job_id: int,
+        path: str | Path,
+        *,
+        raw: bool = False,
+        on_bytes: Callable[[int], None] | None = None,
     ) -> Path:
         """Write all of a match job's candidates to a .csv, .ndjson or .parquet file.
 
@@ -233,6 +238,7 @@ class Client(ModelCalls, PairCalls, TokenCalls):
         Args:
             job_id: of a match job.
             path: of the file; one that is there is replaced.
+            raw: in CSV, leave texts that a spreadsheet would take for formulas as they are.
             on_bytes: called with the number of bytes received so far.
 
         Raises:
@@ -241,6 +247,8 @@ class Client(ModelCalls, PairCalls, TokenCalls):
         """
         path = Path(path)
         params = {"format": outfile.format_of(path)}
+        if raw:
+            params["raw"] = "true"
         with outfile.replacing(path) as file:
             self._transport.download(
                 f"/v1/jobs/{job_id}/matches/export",
