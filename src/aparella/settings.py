@@ -65,6 +65,15 @@ class Settings(BaseSettings):
     """How often a training saves what it has learnt: a killed one loses at most so much."""
 
     max_upload_mb: int = Field(4_096, ge=1)
+    """Of an uploaded file as it is sent."""
+    max_unpacked_mb: int = Field(4_096, ge=1)
+    """Of an uploaded file once it is unpacked."""
+    max_rows: int = Field(10_000_000, ge=1)
+    """Rows of an uploaded file."""
+    max_columns: int = Field(1_000, ge=1)
+    """Columns of an uploaded file, whether they are read or not."""
+    max_cell: int = Field(65_536, ge=1)
+    """Characters of one cell: a row with a longer one is refused."""
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,7 +228,7 @@ def test_a_body_that_is_not_encoded_as_it_says(db: sa.Engine, api: TestClient) -
 
 
 def test_a_body_over_the_limit(db: sa.Engine, settings: Settings) -> None:
-    settings.max_upload_mb = 1
+    settings.max_upload_mb = settings.max_unpacked_mb = 1
     rows = ROWS + b"3,GUANT DE NITRIL\n" * 70_000
 
     def blocks() -> Iterator[bytes]:
@@ -242,6 +243,46 @@ def test_a_body_over_the_limit(db: sa.Engine, settings: Settings) -> None:
         assert problem(api.post("/v1/jobs", json={**MATCH, "x": "y" * 70_000}), 413)
         assert problem(api.post("/v1/jobs", content=blocks()), 413)
     assert count(db, "job") == count(db, "upload_row") == 0
+
+
+def test_a_gzip_bomb_ends_at_the_limit(db: sa.Engine, settings: Settings) -> None:
+    settings.max_unpacked_mb = 20
+    member = gzip.compress(b"3,GUANT DE NITRIL\n" * 1_000_000, 9)
+    bomb = gzip.compress(ROWS) + member * 200
+    assert len(bomb) < settings.max_upload_mb * 1_000_000
+    with TestClient(create_app(settings)) as api:
+        started = time.monotonic()
+        refusal = problem(upload(api, bomb), 422)
+        taken = time.monotonic() - started
+    assert refusal["code"] == "too_large"
+    assert "20,000,000 bytes" in refusal["detail"]
+    assert taken < 20  # all of it would take minutes
+    assert count(db, "job") == count(db, "upload_row") == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "code"),
+    [("max_rows", 1, "too_many_rows"), ("max_columns", 1, "too_many_columns")],
+)
+def test_a_file_over_another_limit(
+    db: sa.Engine, settings: Settings, limit: str, value: int, code: str
+) -> None:
+    setattr(settings, limit, value)
+    with TestClient(create_app(settings)) as api:
+        assert problem(upload(api, ROWS), 422)["code"] == code
+    assert count(db, "job") == count(db, "upload_row") == count(db, "collection") == 0
+
+
+def test_a_cell_over_the_limit_refuses_its_row(db: sa.Engine, settings: Settings) -> None:
+    settings.max_cell = 9
+    with TestClient(create_app(settings)) as api:
+        assert upload(api, ROWS).status_code == 202
+    with transaction(db) as connection:
+        query = "SELECT row, code FROM upload_row ORDER BY row"
+        assert connection.execute(sa.text(query)).all() == [
+            (2, "cell_too_long"),
+            (3, "cell_too_long"),
+        ]
 
 
 # --- jobs -----------------------------------------------------------------------------------------
