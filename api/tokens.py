@@ -7,6 +7,8 @@ whoever knows DATABASE_URL may do anything already.
 import argparse
 import sys
 
+import sqlalchemy as sa
+
 from aparella.db import engine, tokens
 from aparella.errors import AparellaError
 from aparella.settings import load
@@ -33,7 +35,7 @@ def main() -> None:
         sys.exit(f"aparella: {error}")
 
 
-def _lines(db: engine.sa.Engine, arguments: argparse.Namespace) -> list[str]:
+def _lines(db: sa.Engine, arguments: argparse.Namespace) -> list[str]:
     with engine.transaction(db) as connection:
         match arguments.action:
             case "create":
