@@ -14,6 +14,7 @@ from aparella import __version__
 from aparella.api import auth, problems
 from aparella.api.limits import BodyLimit
 from aparella.api.routes import collections, health, jobs, matches, models, pairs, tokens
+from aparella.api.throttle import Throttle
 from aparella.db import engine
 from aparella.settings import Settings
 
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, largest_file=settings.max_upload_mb * 1_000_000)
+    app.add_middleware(Throttle, settings=settings)
     app.add_middleware(auth.TokenAuth, own=auth.token(settings), anonymous=settings.anonymous)
     app.add_middleware(problems.LastResort)
     return app

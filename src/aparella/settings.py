@@ -75,6 +75,15 @@ class Settings(BaseSettings):
     max_cell: int = Field(65_536, ge=1)
     """Characters of one cell: a row with a longer one is refused."""
 
+    uploads_at_once: int = Field(8, ge=1)
+    """Files that one token may have in the air; a further one is answered 429 at once."""
+    exports_at_once: int = Field(8, ge=1)
+    """The same for exports."""
+    writes_at_once: int = Field(64, ge=1)
+    """The same for all else that changes something, such as enqueueing a job."""
+    requests_at_once: int = Field(512, ge=1)
+    """Requests that an API process has in hand, whoever sends them."""
+
     @property
     def sqlalchemy_url(self) -> str:
         """The database URL with the driver that Aparella uses (psycopg2) spelt out."""

@@ -27,7 +27,8 @@ LISTENS = re.compile(r"listens on (http://127\.0\.0\.1:(\d+))")
 def command(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
     environ = {name: value for name, value in os.environ.items() if "APARELLA" not in name}
     environ |= {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    environ["APARELLA_ANONYMOUS"] = str(settings.anonymous)
+    for name in ("anonymous", "uploads_at_once", "exports_at_once", "writes_at_once"):
+        environ[f"APARELLA_{name.upper()}"] = str(getattr(settings, name))
     return subprocess.Popen(
         [sys.executable, "-m", "aparella.api", *arguments],
         env=environ,
