@@ -56,9 +56,8 @@ class Throttle:
         """Handle one request."""
         caller = scope.get("state", {}).get("caller")
         if scope["type"] != "http" or caller is None:
-            await self._app(
-                scope, receive, send
-            )  # the process's start, and those who ask if it lives
+            # The start of the process, and who asks whether it lives.
+            await self._app(scope, receive, send)
             return
         kind = kind_of(scope["method"], scope["path"])
         # Whatever it is, it is one of all that the server has in hand.

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,9 +20,9 @@ class Services:
 
     database_url: str
     redis_url: str
-    api_url: str = ""
+    api_url: str = field(default="", compare=False)
     """The database's, for the API: in a role of its own where the server is the folder's own."""
-    worker_url: str = ""
+    worker_url: str = field(default="", compare=False)
     """The same for workers and the reconciler."""
 
     def __post_init__(self) -> None:

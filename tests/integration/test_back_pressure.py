@@ -67,9 +67,7 @@ def test_uploads(settings: Settings, db: sa.Engine) -> None:
             assert b" 202 " in end_upload(begin_upload(url))
 
 
-def test_an_export_in_work_keeps_its_place(
-    context: Context, db: sa.Engine, settings: Settings
-) -> None:
+def test_an_export_in_work_keeps_its_place(db: sa.Engine, settings: Settings) -> None:
     drive.upload(db, "list", [])
     with transaction(db) as connection:
         connection.execute(
