@@ -11,6 +11,7 @@ import uvicorn
 from aparella import logs
 from aparella.api.app import create_app
 from aparella.api.auth import require_token_beyond_loopback
+from aparella.db import engine
 from aparella.errors import AparellaError, ConfigurationError
 from aparella.settings import load
 
@@ -66,7 +67,9 @@ def main() -> None:
         settings = load()
         logs.set_up(settings.log, level=logging.WARNING)
         log.setLevel(logging.INFO)
-        require_token_beyond_loopback(arguments.host, settings)
+        db = engine.create(settings, name="api start")
+        require_token_beyond_loopback(arguments.host, settings, db)
+        db.dispose()
         listener = listen(arguments.host, arguments.port)
     except AparellaError as error:
         sys.exit(f"aparella: {error}")

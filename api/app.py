@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.security import HTTPBearer
 
 from aparella import __version__
 from aparella.api import auth, problems
@@ -21,7 +22,9 @@ from aparella.api.routes import (
     models,
     operation,
     pairs,
+    tokens,
 )
+from aparella.api.throttle import Throttle
 from aparella.db import engine
 from aparella.settings import Settings
 
@@ -50,9 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         responses=problems.RESPONSES,
+        swagger_ui_oauth2_redirect_url=None,
     )
-    v1 = APIRouter(prefix=auth.PROTECTED)
-    for routes in (collections, jobs, matches, models, operation, pairs):
+    v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))])
+    for routes in (collections, jobs, matches, models, operation, pairs, tokens):
         v1.include_router(routes.router)
     app.include_router(v1)
     app.include_router(health.router)
@@ -60,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, largest_file=settings.max_upload_mb * 1_000_000)
-    if token := auth.token(settings):
-        app.add_middleware(auth.BearerAuth, token=token)
+    app.add_middleware(Throttle, settings=settings)
+    app.add_middleware(auth.TokenAuth, own=auth.token(settings), anonymous=settings.anonymous)
     app.add_middleware(problems.LastResort)
     return app

@@ -5,6 +5,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import Depends, Path, Request
 
+from aparella.api.auth import Caller
 from aparella.api.validation import LARGEST_ID
 from aparella.settings import Settings
 
@@ -20,6 +21,12 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
 Database = Annotated[sa.Engine, Depends(_engine)]
 ServerSettings = Annotated[Settings, Depends(_settings)]
+CallerOf = Annotated[Caller, Depends(_caller)]
 JobId = Annotated[int, Path(ge=1, le=LARGEST_ID)]

@@ -7,12 +7,14 @@ The first bytes come before the first row is asked for or soon after, and memory
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from aparella.spreadsheet import safe
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -56,9 +58,14 @@ _SCHEMA = pa.schema(
 )
 
 
-def csv_chunks(rows: Iterable[MatchRow]) -> Iterator[bytes]:
-    """Yield a CSV file: UTF-8, with a header, None as an empty cell."""
-    return _chunks(_csv_lines(rows))
+def csv_chunks(rows: Iterable[MatchRow], *, raw: bool = False) -> Iterator[bytes]:
+    """Yield a CSV file: UTF-8, with a header, None as an empty cell.
+
+    Args:
+        rows: to write.
+        raw: leave texts that a spreadsheet would take for formulas as they are.
+    """
+    return _chunks(_csv_lines(rows, safe if not raw else str))
 
 
 def ndjson_chunks(rows: Iterable[MatchRow]) -> Iterator[bytes]:
@@ -89,7 +96,7 @@ def _row_group(rows: Iterator[MatchRow]) -> pa.Table | None:
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _csv_lines(rows: Iterable[MatchRow]) -> Iterator[str]:
+def _csv_lines(rows: Iterable[MatchRow], shown: Callable[[str], str]) -> Iterator[str]:
     buffer = io.StringIO()
     # The writer quotes a cell for the characters of its line end: both must be in it.
     writer = csv.writer(buffer, lineterminator="\r\n")
@@ -97,7 +104,8 @@ def _csv_lines(rows: Iterable[MatchRow]) -> Iterator[str]:
     for *cells, score, confidence in rows:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow([*cells, _decimal(score), _decimal(confidence)])
+        texts = [shown(cell) if isinstance(cell, str) else cell for cell in cells]
+        writer.writerow([*texts, _decimal(score), _decimal(confidence)])
         yield buffer.getvalue()[:-2] + "\n"
 
 

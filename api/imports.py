@@ -19,6 +19,7 @@ from aparella.api.uploads.wording import file_label
 from aparella.db import jobs, records
 from aparella.db.engine import transaction
 from aparella.errors import InputError, ResourceExhaustedError
+from aparella.settings import Settings
 from aparella.workers import contracts
 
 _BLOCK = 1 << 20
@@ -50,6 +51,16 @@ class UploadParameters(FileParameters):
     """Columns that are kept beside the text."""
     mode: Literal["replace", "merge"] = "replace"
     """Whether the file is the collection's new edition, or only adds to it."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What an uploaded file may hold on this server."""
+    return Limits(
+        max_bytes=settings.max_unpacked_mb * 1_000_000,
+        max_cell=settings.max_cell,
+        max_columns=settings.max_columns,
+        max_rows=settings.max_rows,
+    )
 
 
 def check_given_once(names: Iterable[str]) -> None:
@@ -148,7 +159,7 @@ def enqueue(
     *,
     collection: str,
     parameters: UploadParameters,
-    largest_file: int,
+    limits: Limits,
 ) -> int:
     """Store a file's rows and the job that makes records of them, all or nothing.
 
@@ -157,7 +168,7 @@ def enqueue(
         file: the body, as `receive` wrote it.
         collection: its name; created if there is none.
         parameters: how to read the file.
-        largest_file: bytes that it may hold once unpacked.
+        limits: what it may hold.
 
     Returns:
         The job's id.
@@ -168,7 +179,7 @@ def enqueue(
     """
     columns = Columns(parameters.key, tuple(parameters.text), tuple(parameters.attribute))
     # The header is read here, before a connection is taken.
-    rows = open_rows(file, columns, parameters, Limits(max_bytes=largest_file))
+    rows = open_rows(file, columns, parameters, limits)
     filename = file_label(parameters.filename)
     params: dict[str, Any] = {
         "collection": collection,

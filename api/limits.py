@@ -10,7 +10,8 @@ from aparella.api import problems
 LARGEST_DOCUMENT = 64 * 1024
 """Bytes of a body that is no file: such a body is held in memory."""
 
-_UPLOAD = re.compile(r"/v1/(collections/[^/]+/records|pairs/[^/]+|models/[^/]+/import)")
+UPLOAD = re.compile(r"/v1/(collections/[^/]+/records|pairs/[^/]+|models/[^/]+/import)")
+"""Paths whose body is a file."""
 
 
 class BodyLimit:
@@ -30,7 +31,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _UPLOAD.fullmatch(scope["path"]):
+        if UPLOAD.fullmatch(scope["path"]):
             limit, advice = self._largest_file, "Split the file and upload its parts in merge mode."
         else:
             limit, advice = LARGEST_DOCUMENT, "Leave out of it what is not part of the request."

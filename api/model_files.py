@@ -64,7 +64,7 @@ def import_model(
         ResourceExhaustedError: a disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="aparella-model-") as temporary:
-        folder = unpack(file, Path(temporary), settings.max_upload_mb * 1_000_000)
+        folder = unpack(file, Path(temporary), settings.max_unpacked_mb * 1_000_000)
         facts = modelfolder.check(folder)
         with store_errors():
             artifact = artifacts.put(folder, f"{settings.artifacts}/models/import-{uuid.uuid4()}")

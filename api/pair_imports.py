@@ -1,5 +1,6 @@
 """A file of known pairs on its way into the database: its rows, and the job that checks them."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, BinaryIO
 
@@ -32,7 +33,7 @@ class PairParameters(FileParameters):
 
 
 def enqueue(
-    db: sa.Engine, file: BinaryIO, *, name: str, parameters: PairParameters, largest_file: int
+    db: sa.Engine, file: BinaryIO, *, name: str, parameters: PairParameters, limits: Limits
 ) -> int:
     """Store a file's rows and the job that makes pairs of them, all or nothing.
 
@@ -41,7 +42,7 @@ def enqueue(
         file: the body.
         name: of the pair set; created if there is none.
         parameters: how to read the file.
-        largest_file: bytes that it may hold once unpacked.
+        limits: what it may hold.
 
     Returns:
         The job's id.
@@ -65,10 +66,9 @@ def enqueue(
     columns = pair_rows.columns_of(
         parameters.source_column or f"source_{kind}", parameters.target_column or f"target_{kind}"
     )
-    limits = Limits(max_bytes=largest_file)
     if texts:
         # A text stands where a key would, and may be as long as a text.
-        limits = Limits(max_bytes=largest_file, max_key=limits.max_cell)
+        limits = replace(limits, max_key=limits.max_cell)
     # The header is read here, before a connection is taken.
     filename = file_label(parameters.filename)
     try:

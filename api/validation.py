@@ -20,6 +20,7 @@ _WANTED = {
     "after": "the `next` of the page before",
     "job_id": "the number of a job, such as 7",
     "strict": "true or false",
+    "raw": "true or false",
     "name": _NAME,
     "source": _NAME,
     "target": _NAME,

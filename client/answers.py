@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 from aparella.client import outfile
 from aparella.errors import ConfigurationError
+from aparella.spreadsheet import safe
 
 FORMATS = {".csv": "csv", ".parquet": "parquet"}
 
@@ -42,10 +43,20 @@ def check(path: Path) -> None:
         _arrow()
 
 
-def write(file: BinaryIO, path: Path, columns: Sequence[Column], blocks: Blocks) -> int:
-    """Write all rows in the format that the path's suffix names; returns how many."""
+def write(
+    file: BinaryIO, path: Path, columns: Sequence[Column], blocks: Blocks, *, raw: bool = False
+) -> int:
+    """Write all rows in the format that the path's suffix names; returns how many.
+
+    Args:
+        file: to write to.
+        path: its name.
+        columns: of the rows.
+        blocks: the rows.
+        raw: leave texts that a spreadsheet would take for formulas as they are.
+    """
     if outfile.format_of(path, FORMATS) == "csv":
-        return _write_csv(file, [column.name for column in columns], blocks)
+        return _write_csv(file, [column.name for column in columns], blocks, str if raw else safe)
     return _write_parquet(file, columns, blocks)
 
 
@@ -73,21 +84,27 @@ def cell(value: Any) -> str | None:
     return str(value)
 
 
-def _write_csv(file: BinaryIO, columns: Sequence[str], blocks: Blocks) -> int:
+def _write_csv(
+    file: BinaryIO, columns: Sequence[str], blocks: Blocks, shown: Callable[[str], str]
+) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
-    writer.writerow(columns)
+    writer.writerow([shown(name) for name in columns])
     rows = 0
     for block in blocks:
         # Figures in full here: only a screen is short of room.
-        writer.writerows(
-            [repr(value) if isinstance(value, float) else cell(value) for value in row]
-            for row in block
-        )
+        writer.writerows([_csv_cell(value, shown) for value in row] for row in block)
         rows += len(block)
     text.flush()
     text.detach()
     return rows
+
+
+def _csv_cell(value: Any, shown: Callable[[str], str]) -> str | None:
+    if isinstance(value, float):
+        return repr(value)
+    text = cell(value)
+    return shown(text) if isinstance(value, str) and text else text
 
 
 def _write_parquet(file: BinaryIO, columns: Sequence[Column], blocks: Blocks) -> int:

@@ -20,11 +20,12 @@ from aparella.client import (
     progress,
     report_commands,
     stack,
+    token_commands,
     units,
 )
 from aparella.client.exits import EPILOG, Sentences
 from aparella.client.models import Collection
-from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Session, with_session
+from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Raw, Session, with_session
 
 app = typer.Typer(
     cls=Sentences,
@@ -42,6 +43,7 @@ app.add_typer(operator_commands.worker_app, name="worker", rich_help_panel="Oper
 app.add_typer(operator_commands.queue_app, name="queue", rich_help_panel="Operation")
 for operation in (operator_commands.workers, operator_commands.queues, operator_commands.doctor):
     app.command(rich_help_panel="Operation")(operation)
+app.add_typer(token_commands.app, name="token")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)
 
@@ -163,6 +165,7 @@ def match(
         float | None,
         typer.Option(metavar="SHARE", help="Accept unseen where so many are right, such as 0.95."),
     ] = None,
+    raw: Raw = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="The same key and request give the same job."),
@@ -183,7 +186,7 @@ def match(
         promised = job.params.get("auto_accept")
         if isinstance(promised, dict):
             session.say(promised["sentence"])
-        outcome.proceed(session, client, job, wait=wait, out=out)
+        outcome.proceed(session, client, job, wait=wait, out=out, raw=raw)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from aparella.client.model_calls import ModelCalls
 from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match
 from aparella.client.operator_calls import OperatorCalls
 from aparella.client.pair_calls import PairCalls
+from aparella.client.token_calls import TokenCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
 
@@ -30,7 +31,7 @@ PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
 
-class Client(ModelCalls, OperatorCalls, PairCalls):
+class Client(ModelCalls, OperatorCalls, PairCalls, TokenCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer
@@ -237,7 +238,12 @@ class Client(ModelCalls, OperatorCalls, PairCalls):
         return self._pages(Match, f"/v1/jobs/{job_id}/matches", "after", page)
 
     def export(
-        self, job_id: int, path: str | Path, *, on_bytes: Callable[[int], None] | None = None
+        self,
+        job_id: int,
+        path: str | Path,
+        *,
+        raw: bool = False,
+        on_bytes: Callable[[int], None] | None = None,
     ) -> Path:
         """Write all of a match job's candidates to a .csv, .ndjson or .parquet file.
 
@@ -246,6 +252,7 @@ class Client(ModelCalls, OperatorCalls, PairCalls):
         Args:
             job_id: of a match job.
             path: of the file; one that is there is replaced.
+            raw: in CSV, leave texts that a spreadsheet would take for formulas as they are.
             on_bytes: called with the number of bytes received so far.
 
         Raises:
@@ -254,6 +261,8 @@ class Client(ModelCalls, OperatorCalls, PairCalls):
         """
         path = Path(path)
         params = {"format": outfile.format_of(path)}
+        if raw:
+            params["raw"] = "true"
         with outfile.replacing(path) as file:
             self._transport.download(
                 f"/v1/jobs/{job_id}/matches/export",

@@ -7,7 +7,7 @@ import typer
 
 from aparella.client import outcome, outfile, output, units
 from aparella.client.models import Job
-from aparella.client.session import Session, with_session
+from aparella.client.session import Raw, Session, with_session
 
 app = typer.Typer(no_args_is_help=True, help="Look at one job, or act on it.")
 
@@ -107,13 +107,14 @@ def matches(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, help="Source records to print.")
     ] = 10,
+    raw: Raw = False,
 ) -> None:
     """Print a match job's first candidates, or write all of them to a file."""
     if out is not None:
         outfile.check(out)
     with session.connect() as client:
         if out is not None:
-            outcome.download(session, client, job_id, out)
+            outcome.download(session, client, job_id, out, raw=raw)
             return
         session.list(outcome.first_sources(client, job_id, limit), output.matches)
 

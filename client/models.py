@@ -41,6 +41,7 @@ class _Document:
             "started_at",
             "finished_at",
             "promoted_at",
+            "revoked_at",
         }:
             values[name] = _time(values.get(name))
         return values
@@ -294,3 +295,24 @@ class Collected(_Document):
 
 
 AnyDocument = TypeVar("AnyDocument", bound=_Document)
+
+
+@dataclass(frozen=True)
+class Token(_Document):
+    """A bearer token without its secret; `handle` is the part of it that may be shown."""
+
+    name: str
+    scope: str
+    handle: str
+    created_by: str | None
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class NewToken(_Document):
+    """A token as the server shows it, once."""
+
+    name: str
+    scope: str
+    token: str = field(repr=False)

@@ -25,7 +25,13 @@ IMPORT_COUNTS = ("new", "changed", "unchanged", "removed", "refused", "repaired"
 
 
 def proceed(
-    session: Session, client: Client, job: Job, *, wait: bool = False, out: Path | None = None
+    session: Session,
+    client: Client,
+    job: Job,
+    *,
+    wait: bool = False,
+    out: Path | None = None,
+    raw: bool = False,
 ) -> None:
     """Go on after a job was submitted: wait for it, or tell that it is on its way.
 
@@ -35,12 +41,13 @@ def proceed(
         job: as the server took it.
         wait: follow it to its end.
         out: file for its matches, which implies waiting.
+        raw: as for `download`.
 
     Raises:
         typer.Exit: with the exit code of the job, if it was waited for and did not succeed.
     """
     if wait or out is not None:
-        finish(session, client, job.id, out=out)
+        finish(session, client, job.id, out=out, raw=raw)
     elif session.json:
         output.write_json(job)
     else:
@@ -81,7 +88,13 @@ def interruptible(session: Session, sentence: str, command: str | None = None) -
 
 
 def finish(
-    session: Session, client: Client, job_id: int, *, out: Path | None = None, events: bool = False
+    session: Session,
+    client: Client,
+    job_id: int,
+    *,
+    out: Path | None = None,
+    raw: bool = False,
+    events: bool = False,
 ) -> None:
     """Follow the job to its end, tell how it went, write its matches, and exit with its code.
 
@@ -90,6 +103,7 @@ def finish(
         client: of the job's server.
         job_id: of the job.
         out: file for the matches, if there shall be one.
+        raw: as for `download`.
         events: as for `follow`; the last event is the result then.
 
     Raises:
@@ -108,21 +122,23 @@ def finish(
     _errors(session, client, job)
     if job.kind == "match" and job.state in {"succeeded", "succeeded_with_errors"}:
         if out is not None:
-            download(session, client, job.id, out)
+            download(session, client, job.id, out, raw=raw)
         elif not session.json:
             _preview(session, client, job)
     if code := exits.of_job(job):
         raise typer.Exit(code)
 
 
-def download(session: Session, client: Client, job_id: int, out: Path) -> None:
-    """Write the job's matches to the file, with a bar, and say so."""
-    again = f"job matches {job_id} --out {out}"
+def download(
+    session: Session, client: Client, job_id: int, out: Path, *, raw: bool = False
+) -> None:
+    """Write the job's matches to the file, with a bar, and say so; `raw` is `Client.export`'s."""
+    again = f"job matches {job_id} --out {out}" + (" --raw" if raw else "")
     with (
         interruptible(session, f"{out} was not written. Get it", again),
         progress.transfer(session.console, f"writing {out.name}") as show,
     ):
-        client.export(job_id, out, on_bytes=lambda received: show(received, None))
+        client.export(job_id, out, raw=raw, on_bytes=lambda received: show(received, None))
     session.say(f"Wrote {out} ({units.size(out.stat().st_size)}).")
 
 

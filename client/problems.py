@@ -47,7 +47,7 @@ def _of_status(
     response: httpx.Response, detail: str, entries: list[Mapping[str, Any]]
 ) -> AparellaError:
     match response.status_code:
-        case 401 | 403:
+        case 401:
             known = "Authorization" in response.request.headers
             what = "does not know the one given" if known else "none was given"
             return InputError(
@@ -55,6 +55,8 @@ def _of_status(
                 f"{what}. Set APARELLA_TOKEN to the server's token.",
                 code="unauthorized",
             )
+        case 403:
+            return InputError(detail, code="forbidden")
         case 404:
             return NotFoundError(detail)
         case 409:

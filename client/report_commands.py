@@ -14,7 +14,7 @@ import typer
 
 from aparella.client import answers, outfile, output, units
 from aparella.client.exits import Sentences
-from aparella.client.session import Session, with_session
+from aparella.client.session import Raw, Session, with_session
 from aparella.client.stack import installed
 from aparella.errors import ServiceUnavailableError
 
@@ -82,6 +82,7 @@ def query(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all to a .csv or .parquet file.")
     ] = None,
+    raw: Raw = False,
 ) -> None:
     """Run one query as a report writer, who cannot write, and print its table."""
     if out is not None:
@@ -91,7 +92,7 @@ def query(
     with reports.answer(reports.source(session.data), text) as answer:
         if out is not None:
             with outfile.replacing(out, answers.FORMATS) as file:
-                rows = answers.write(file, out, answer.columns, answer.blocks)
+                rows = answers.write(file, out, answer.columns, answer.blocks, raw=raw)
             session.say(f"{units.count(rows)} rows in {out}.")
             return
         rows_of = (row for block in answer.blocks for row in block)

@@ -28,6 +28,12 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=PANEL)]
 
 
+Raw = Annotated[
+    bool,
+    typer.Option("--raw", help="CSV for programs: texts as they are, also those like formulas."),
+]
+
+
 @dataclass(frozen=True)
 class Session:
     """The options of every command, from wherever on the command line they stood."""

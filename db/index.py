@@ -32,6 +32,7 @@ _RESOURCES = sa.text("""
            set_config('max_parallel_maintenance_workers',
                       current_setting('max_parallel_workers'), true)
 """)
+_END = sa.text("SELECT end_index(:model, :collection, :old, CAST(:new AS text))")
 _PROGRESS = sa.text("""
     SELECT phase, round(100.0 * greatest(blocks_done::float8 / nullif(blocks_total, 0),
                                          tuples_done::float8 / nullif(tuples_total, 0))) AS percent
@@ -99,14 +100,10 @@ def build(
     if not anew and (existing := built(connection, model_id, collection_id)) is not None:
         return existing
     connection.execute(_RESOURCES, {"wanted": int(memory_mb)})
-    connection.execute(
-        sa.text(
-            f"CREATE INDEX {name}_new ON {table} "
-            f"USING hnsw ((embedding::{_CAST}) halfvec_cosine_ops) WITH (m = 16, "
-            "ef_construction = 64)"
-        )
-    )
-    _replace(connection, table, name)
+    # By functions with their owner's rights: a worker owns no table.
+    values = {"model": model_id, "collection": collection_id}
+    connection.execute(sa.text("SELECT build_index(:model, :collection)"), values)
+    _replace(connection, table, name, values)
     size = connection.execute(
         sa.text("SELECT pg_relation_size(to_regclass(:name))"), {"name": name}
     ).scalar_one()
@@ -123,30 +120,29 @@ def build(
     return result
 
 
-def _replace(connection: sa.Connection, table: str, name: str) -> None:
+def _replace(connection: sa.Connection, table: str, name: str, place: Mapping[str, int]) -> None:
     """Give the new index its name, after the old ones are dropped.
 
     Dropping them first would lock their readers out for the whole build. A report may read the
     table for minutes, and whoever comes after a drop that waits for it waits as well: an old index
     that is in use stays, under another name, until the next build.
     """
-    query = (
-        "SELECT indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = indexrelid"
-    )
+    query = "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid"
     query += " WHERE indrelid = to_regclass(:table) AND starts_with(c.relname, :name)"
     found = connection.execute(sa.text(query), {"table": table, "name": name}).scalars().all()
     for old in set(found) - {f"{name}_new"}:
         try:
             with connection.begin_nested():
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_DROP_PATIENCE_S}s'"))
-                connection.execute(sa.text(f"DROP INDEX {old}"))
+                connection.execute(_END, {**place, "old": old, "new": None})
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
                 raise
             if old == name:
                 number = len(found)
-                connection.execute(sa.text(f"ALTER INDEX {old} RENAME TO {name}_old{number}"))
-    connection.execute(sa.text(f"ALTER INDEX {name}_new RENAME TO {name}"))
+                renamed = {"old": old, "new": f"{name}_old{number}"}
+                connection.execute(_END, {**place, **renamed})
+    connection.execute(_END, {**place, "old": f"{name}_new", "new": name})
 
 
 def progress(connection: sa.Connection, table: str) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from aparella.db import reporting
+from aparella.db import reporting, roles
 from aparella.db.engine import create, translate
 from aparella.errors import AparellaError, ConfigurationError, ServiceUnavailableError
 from aparella.settings import load
@@ -53,6 +53,7 @@ def upgrade(connection: sa.Connection, revision: str = "head") -> None:
         _require_pgvector(connection)
         connection.commit()
         _carry_out(connection, revision)
+        _share_rights(connection)
     finally:
         connection.rollback()
         connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext('aparella migrate'))"))
@@ -107,6 +108,14 @@ def _carry_out(connection: sa.Connection, revision: str) -> None:
     connection.rollback()
     connection.exec_driver_sql("RESET lock_timeout")
     connection.commit()
+
+
+def _share_rights(connection: sa.Connection) -> None:
+    """After each upgrade: rights are a state, which new tables must be brought into."""
+    sentence = roles.apply(connection)
+    connection.commit()
+    if sentence is not None:
+        log.info("%s", sentence)
 
 
 def _require_pgvector(connection: sa.Connection) -> None:

@@ -116,6 +116,14 @@ def admit(connection: sa.Connection) -> str | None:
     return None
 
 
+def search_path(connection: sa.Connection) -> str:
+    """Our schema and those of the extensions, as functions that create tables pin it.
+
+    pg_catalog, unnamed, still comes first where names are looked up, but nothing is created in it.
+    """
+    return _marks(connection, "")["search_path"].removeprefix("pg_catalog, ")
+
+
 def login_exists(connection: sa.Connection, name: str) -> bool:
     """Whether there is a role of that name, of whatever kind."""
     return bool(connection.execute(_ROLE_EXISTS, {"role": name}).scalar_one())

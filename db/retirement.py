@@ -110,7 +110,7 @@ def _drop_vectors(connection: sa.Connection, gone: list[Model]) -> None:
         with connection.begin_nested():
             connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
             for model in gone:
-                connection.execute(sa.text(f"DROP TABLE IF EXISTS embedding_{model.id}"))
+                connection.execute(sa.text("SELECT drop_vectors(:id)"), {"id": model.id})
                 connection.execute(
                     sa.text("DELETE FROM vector_index WHERE model_id = :id"), {"id": model.id}
                 )

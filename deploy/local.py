@@ -179,14 +179,18 @@ def own_processes(
     env = servers.environment(
         environ,
         options.data,
-        DATABASE_URL=found.database_url,
+        DATABASE_URL=found.worker_url,
         REDIS_URL=found.redis_url,
-        APARELLA_TOKEN=stack.token,
         APARELLA_ARTIFACTS=artifacts,
         # One process per core: threads of their own would only get in each other's way.
         OMP_NUM_THREADS="1",
         PYTHONUNBUFFERED="1",
     )
+
+    # What only one process needs, only that one gets: the owner's URL, and the API's token.
+    env.pop("APARELLA_TOKEN", None)
+    owner = {**env, "DATABASE_URL": found.database_url}
+    serving = {**env, "DATABASE_URL": found.api_url, "APARELLA_TOKEN": stack.token}
 
     def module(name: str, *arguments: str) -> tuple[str, ...]:
         return (sys.executable, "-m", f"aparella.{name}", *arguments)
@@ -197,7 +201,7 @@ def own_processes(
     api = Child(
         name="api",
         argv=module("api", "--port", str(stack.api_port)),
-        env=env,
+        env=serving,
         cwd=options.data,
         answers=lambda: _api_answers(stack.url),
         address=stack.url,
@@ -209,7 +213,7 @@ def own_processes(
     trainer += ("--threads", str(cores()))
     return Plan(
         migration=Child(
-            "migrate", module("db.migrate"), env, cwd=options.data, patience=float(60 * 60)
+            "migrate", module("db.migrate"), owner, cwd=options.data, patience=float(60 * 60)
         ),
         groups=(
             (api,),

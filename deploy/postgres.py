@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
 
@@ -209,6 +210,26 @@ def create_database(maintenance_url: str) -> None:
             cursor.execute("select from pg_database where datname = %s", (DATABASE,))
             if cursor.rowcount == 0:
                 cursor.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+    finally:
+        connection.close()
+
+
+def set_logins(url: str, passwords: Mapping[str, str]) -> None:
+    """Make each of these roles a login with a new password.
+
+    Args:
+        url: of the database, as a superuser.
+        passwords: by role.
+    """
+    connection = psycopg2.connect(url, connect_timeout=5)
+    try:
+        with connection, connection.cursor() as cursor:
+            for role, password in passwords.items():
+                cursor.execute("select from pg_roles where rolname = %s", (role,))
+                verb = sql.SQL("alter" if cursor.rowcount else "create")
+                statement = sql.SQL("{} role {} login password {}")
+                name, secret = sql.Identifier(role), sql.Literal(password)
+                cursor.execute(statement.format(verb, name, secret))
     finally:
         connection.close()
 

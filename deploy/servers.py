@@ -1,10 +1,12 @@
 """The two servers that a stack starts for itself, and those that the user names instead."""
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aparella.db import roles
 from aparella.deploy import account, folder, ports, postgres, processes, valkey
 from aparella.deploy.child import Child
 from aparella.deploy.stackfile import Stack
@@ -18,6 +20,15 @@ class Services:
 
     database_url: str
     redis_url: str
+    api_url: str = field(default="", compare=False)
+    """The database's, for the API: in a role of its own where the server is the folder's own."""
+    worker_url: str = field(default="", compare=False)
+    """The same for workers and the reconciler."""
+
+    def __post_init__(self) -> None:
+        """On a server that the user names, everybody connects as the user whom the URL names."""
+        for name in ("api_url", "worker_url"):
+            object.__setattr__(self, name, getattr(self, name) or self.database_url)
 
 
 def chosen(stack: Stack, environ: Mapping[str, str]) -> Services:
@@ -49,11 +60,27 @@ def start(
             _require("DATABASE_URL", services.database_url, postgres.answers(services.database_url))
         else:
             start_postgres(supervisor, data, stack, environ, durable=durable)
+            services = replace(services, **_logins(stack))
         if environ.get("REDIS_URL"):
             _require("REDIS_URL", services.redis_url, valkey.answers(services.redis_url))
         else:
             start_valkey(supervisor, data, stack, environ)
     return services
+
+
+def _logins(stack: Stack) -> dict[str, str]:
+    """URLs of the database for its roles; their passwords are new at each start and kept nowhere.
+
+    In the folder lies only that of the superuser, by which they can be had anyway.
+    """
+    logins = {"api_url": roles.API, "worker_url": roles.WORKER}
+    passwords = {role: secrets.token_urlsafe(24) for role in logins.values()}
+    postgres.set_logins(stack.database_url, passwords)
+    owner = f"//{postgres.USER}:{stack.postgres_password}@"
+    return {
+        name: stack.database_url.replace(owner, f"//{role}:{passwords[role]}@", 1)
+        for name, role in logins.items()
+    }
 
 
 def start_postgres(

@@ -66,7 +66,7 @@ async def upload_records(
         db,
         collection=name,
         parameters=parameters,
-        largest_file=settings.max_upload_mb * 1_000_000,
+        limits=imports.limits_of(settings),
     )
     job_id = await imports.upload(request, enqueue)
     return await to_thread.run_sync(accepted, db, job_id, response)

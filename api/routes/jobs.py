@@ -11,12 +11,13 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from pydantic import Field
 
 from aparella.api import plans, schemas
-from aparella.api.dependencies import Database, JobId
+from aparella.api.auth import require
+from aparella.api.dependencies import CallerOf, Database, JobId
 from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
 from aparella.db import faults, jobs, pauses, stages
 from aparella.db.engine import transaction
 from aparella.errors import ConflictError
-from aparella.workers.contracts import JobRequest
+from aparella.workers.contracts import JobRequest, PromoteRequest, TrainRequest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -58,12 +59,17 @@ def create_job(
     request: Annotated[JobRequest, Body()],
     response: Response,
     db: Database,
+    caller: CallerOf,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> schemas.Job:
     """Ask for a job. It is stored when this answers, whether or not a worker is there to do it.
 
     The same `Idempotency-Key` with the same request gives the same job, however often it is sent.
     """
+    if isinstance(request, PromoteRequest) or (
+        isinstance(request, TrainRequest) and request.promote
+    ):
+        require(caller, "admin")  # it changes what everybody gets
     with transaction(db) as connection, connection.begin_nested() as planned:
         plan = plans.plan(connection, request)
         job_id, new = jobs.create(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
@@ -38,9 +39,11 @@ class MatchesParameters(schemas.Parameters):
 
 
 class ExportParameters(schemas.Parameters):
-    """The file's format."""
+    """The file's format, and whether its CSV is for programs rather than for spreadsheets."""
 
     format: Literal["csv", "ndjson", "parquet"] = "csv"
+    raw: bool = False
+    """Leave texts that a spreadsheet would take for formulas as they are; the other formats do."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def export_matches(
         results = _results(connection, job_id)
     found = matches.stream(db, job_id, results.source_id, until=results.until, block=results.block)
     write, media_type = FORMATS[parameters.format]
+    if parameters.raw and parameters.format == "csv":
+        write = partial(exports.csv_chunks, raw=True)
     disposition = f'attachment; filename="job-{job_id}.{parameters.format}"'
     return StreamingResponse(
         write(map(_row, found)),

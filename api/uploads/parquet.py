@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aparella.api.uploads.columns import Columns, check_header
 from aparella.api.uploads.rows import BadRow, Limits, Row, RowBuilder
-from aparella.api.uploads.source import is_gzip, open_source, too_large
+from aparella.api.uploads.source import is_gzip, open_source, too_large, too_many_rows
 from aparella.api.uploads.values import as_attribute, as_text
 from aparella.api.uploads.wording import quoted
 from aparella.errors import InputError
@@ -42,7 +43,7 @@ def read_parquet(
     """
     with _unpacked(file, filename=filename, limits=limits, label=label) as plain:
         try:
-            table = pq.ParquetFile(plain, buffer_size=_READ_AHEAD)
+            table = _open(plain)
             _check(table, columns, limits=limits, label=label)
             yield from _rows(table, columns, limits=limits, label=label)
         except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -53,6 +54,25 @@ def read_parquet(
                 "damaged, cut short or encrypted. Write it again, or pass --format.",
                 code="not_parquet",
             ) from error
+
+
+def _open(plain: BinaryIO | Any) -> pq.ParquetFile:
+    """Open the file so that a text which many rows share is held once, not once for each row.
+
+    A few kilobytes of Parquet can say a text of a megabyte for each of a million rows.
+    """
+    texts = [field.name for field in pq.read_schema(plain) if _is_text(field.type)]
+    plain.seek(0)
+    return pq.ParquetFile(plain, buffer_size=_READ_AHEAD, read_dictionary=texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
 
 
 @contextmanager
@@ -87,6 +107,8 @@ def _check(table: pq.ParquetFile, columns: Columns, *, limits: Limits, label: st
                 field=parameter,
                 code="nested_column",
             )
+    if metadata.num_rows > limits.max_rows:
+        raise too_many_rows(label, limits.max_rows)
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     if sum(group.total_byte_size for group in groups) > limits.max_bytes:
         raise too_large(label, limits.max_bytes)
@@ -101,7 +123,7 @@ def _rows(
     number, size = 0, 0
     for batch in table.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
         # What the file says of its own size is not proof.
-        size += batch.nbytes
+        size += sum(_size(column) for column in batch.columns)
         if size > limits.max_bytes:
             raise too_large(label, limits.max_bytes)
         values = {name: _values(batch.column(name), name, label) for name in names}
@@ -119,16 +141,25 @@ def _rows(
         )
 
 
+def _size(array: pa.Array) -> int:
+    """Bytes that the values take, each as often as it stands there."""
+    if not pa.types.is_dictionary(array.type) or not _is_text(array.type.value_type):
+        return int(array.nbytes)
+    lengths = pc.binary_length(array.dictionary)
+    return int(pc.sum(pc.take(lengths, array.indices).cast(pa.int64())).as_py() or 0)
+
+
 def _values(array: pa.Array, name: str, label: str) -> list[Any]:
     """Return an array's values; a text that is not UTF-8 as its bytes."""
+    if pa.types.is_dictionary(array.type):
+        words = _values(array.dictionary, name, label)
+        return [None if place is None else words[place] for place in array.indices.to_pylist()]
     if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
         # pyarrow gives pandas' moments where pandas is installed, and refuses where it is not.
         array = array.cast(pa.timestamp("us", array.type.tz)) if _whole(array) else _texts(array)
     try:
         return array.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
         return array.cast(pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError, LookupError):
         # A moment finer than microseconds, out of Python's years, or of a zone unknown here.

@@ -11,7 +11,7 @@ from aparella.api.uploads.lines import Lines, choose_encoding
 from aparella.api.uploads.ndjson import read_ndjson
 from aparella.api.uploads.parquet import MAGIC, read_parquet
 from aparella.api.uploads.rows import BadRow, Limits, Row
-from aparella.api.uploads.source import is_gzip, open_source
+from aparella.api.uploads.source import is_gzip, open_source, too_many_rows
 from aparella.api.uploads.wording import file_label, quoted
 from aparella.errors import InputError
 
@@ -86,7 +86,15 @@ def read_rows(
                 limits=limits,
                 label=label,
             )
+    rows = _counted(rows, label, limits.max_rows)
     return chain([next(rows)], rows)
+
+
+def _counted(rows: Iterator[Row | BadRow], label: str, most: int) -> Iterator[Row | BadRow]:
+    for count, row in enumerate(rows, 1):
+        if count > most:
+            raise too_many_rows(label, most)
+        yield row
 
 
 def _choose_format(wanted: str | None, head: bytes, suffix: str) -> str:

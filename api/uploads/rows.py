@@ -25,12 +25,14 @@ class Limits:
         max_cell: characters of one cell.
         max_columns: columns of the header.
         max_key: characters of a key.
+        max_rows: rows, refused ones too.
     """
 
     max_bytes: int
     max_cell: int = 65_536
     max_columns: int = 1_000
     max_key: int = LONGEST_KEY
+    max_rows: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,15 @@ def too_large(label: str, max_bytes: int) -> InputError:
     )
 
 
+def too_many_rows(label: str, most: int) -> InputError:
+    """Make the error for a file of more rows than an upload may have."""
+    return InputError(
+        f"{label}: the file has over {most:,} rows, the most that one upload may hold. Split it "
+        "and upload the parts in merge mode.",
+        code="too_many_rows",
+    )
+
+
 class _Source(io.RawIOBase):
     """Counts what is read, and turns the errors of gzip into sentences."""
 

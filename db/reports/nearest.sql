@@ -156,9 +156,11 @@ $$;
 -- that an index build makes for its partition, one for each depth: their statements are planned
 -- once in a session, where one that is put together is planned at each call, which takes as long
 -- as a quarter of the search itself. NULL where the record has no fitting vector.
+-- Workers call it, who may create no function: it has its owner's rights.
 CREATE OR REPLACE FUNCTION report_internal.attach(model_id bigint, collection_id bigint)
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = @search_path@
 AS $do$
 DECLARE
     depth integer;

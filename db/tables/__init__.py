@@ -3,11 +3,21 @@
 Large and hot tables (record, embedding, chunk, match) are written by COPY or set-based SQL only.
 """
 
-from aparella.db.tables import data, jobs, models, operation, pairs, reports, results
+from aparella.db.tables import (
+    access,
+    data,
+    jobs,
+    models,
+    operation,
+    pairs,
+    reports,
+    results,
+)
 from aparella.db.tables.base import DIMENSIONS, metadata
 
 __all__ = [
     "DIMENSIONS",
+    "access",
     "data",
     "jobs",
     "metadata",

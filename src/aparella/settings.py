@@ -2,11 +2,30 @@
 
 import os
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aparella.errors import ConfigurationError
+
+
+def _is_postgresql(url: str) -> bool:
+    from sqlalchemy import exc, make_url
+
+    try:
+        return make_url(url).drivername in ("postgresql", "postgres", "postgresql+psycopg2")
+    except (exc.ArgumentError, ValueError):
+        return False
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        fits = (parts.port or 0) >= 0  # reading it raises where it is none
+    except ValueError:
+        return False
+    return fits and parts.scheme in ("redis", "rediss", "unix")
 
 
 class Settings(BaseSettings):
@@ -18,11 +37,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="APARELLA_", extra="ignore")
 
-    database_url: str = Field(validation_alias="DATABASE_URL")
-    redis_url: str = Field("", validation_alias="REDIS_URL")
+    database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
+    redis_url: str = Field("", validation_alias="REDIS_URL", repr=False)
 
     token: SecretStr | None = None
-    """Bearer token that the API asks for. Without one it listens on loopback only."""
+    """A bearer token of the API that may do everything, beside those of the database. With neither
+    it listens on loopback only."""
+    anonymous: bool = False
+    """Let everybody who can reach this machine's loopback use the API without a token; for
+    development. The API then listens nowhere else."""
 
     artifacts: str = "file:///var/lib/aparella/artifacts"
     """fsspec URL under which models and indexes are kept."""
@@ -72,6 +95,40 @@ class Settings(BaseSettings):
     """How often a training saves what it has learnt: a killed one loses at most so much."""
 
     max_upload_mb: int = Field(4_096, ge=1)
+    """Of an uploaded file as it is sent."""
+    max_unpacked_mb: int = Field(4_096, ge=1)
+    """Of an uploaded file once it is unpacked."""
+    max_rows: int = Field(10_000_000, ge=1)
+    """Rows of an uploaded file."""
+    max_columns: int = Field(1_000, ge=1)
+    """Columns of an uploaded file, whether they are read or not."""
+    max_cell: int = Field(65_536, ge=1)
+    """Characters of one cell: a row with a longer one is refused."""
+
+    uploads_at_once: int = Field(8, ge=1)
+    """Files that one token may have in the air; a further one is answered 429 at once."""
+    exports_at_once: int = Field(8, ge=1)
+    """The same for exports."""
+    writes_at_once: int = Field(64, ge=1)
+    """The same for all else that changes something, such as enqueueing a job."""
+    requests_at_once: int = Field(512, ge=1)
+    """Requests that an API process has in hand, whoever sends them."""
+
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _is_url(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse what libraries would stumble over later, in errors that show parts of it."""
+        if info.field_name == "database_url":
+            like, fits = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE", _is_postgresql(value)
+        else:
+            like, fits = "redis://:PASSWORD@HOST:PORT/0", not value or _is_redis(value)
+        if not fits:
+            # Without the value: a password may be in it, and may be what is wrong.
+            raise ValueError(
+                f"it is no URL like {like}. In a password the characters / : @ ? # and % are "
+                "written as %2F, %3A, %40, %3F, %23 and %25"
+            )
+        return value
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -99,4 +156,5 @@ def load() -> Settings:
         problem = error.errors(include_url=False, include_input=False)[0]
         name = str(problem["loc"][0])
         variable = name if name.isupper() else f"APARELLA_{name.upper()}"
-        raise ConfigurationError(f"The variable {variable} is wrong: {problem['msg']}.") from None
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"The variable {variable} is wrong: {reason}.") from None

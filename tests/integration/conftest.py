@@ -67,6 +67,7 @@ def settings(
         REDIS_URL=urls[1],
         artifacts=f"file://{tmp_path}/artifacts",
         encoder="hash",
+        anonymous=True,
         lease_seconds=5.0,
         heartbeat_seconds=1.0,
         reconcile_seconds=0.2,

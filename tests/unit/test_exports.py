@@ -19,6 +19,7 @@ from aparella.api.exports import (
     ndjson_chunks,
     parquet_chunks,
 )
+from aparella.spreadsheet import safe
 
 Writer = Callable[[Iterable[MatchRow]], Iterator[bytes]]
 WRITERS = [csv_chunks, ndjson_chunks, parquet_chunks]
@@ -42,6 +43,35 @@ def test_csv() -> None:
         "7,XERINGA,2,A-2,XERINGUES,1.000000,\n"
         "8,BOSSA,,,,,\n"
     )
+
+
+FORMULAS = [
+    *("=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "=", "-"),
+    "-5+cmd|' /C calc'!A0",
+]
+HARMLESS = ["-5", "+34600111222", "-1.234,5", "1e-5", "5-6", "A=1", "'=1", "", "È", "XERINGA -5%"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("text", [*FORMULAS, *HARMLESS])
+def test_a_csv_runs_no_formula(text: str, raw: bool) -> None:
+    row: MatchRow = (text, f"{text}", 1, text, text, -0.5, None)
+    lines = csv.reader(io.StringIO(b"".join(csv_chunks([row], raw=raw)).decode(), newline=""))
+    _, cells = lines
+    shown = f"'{text}" if text in FORMULAS and not raw else text
+    assert cells == [shown, shown, "1", shown, shown, "-0.500000", ""]
+    # The formats for programs have it as it is.
+    assert json.loads(b"".join(ndjson_chunks([row])))["source_text"] == text
+    table = pq.read_table(io.BytesIO(b"".join(parquet_chunks([row]))))
+    assert table.column("target_key").to_pylist() == [text]
+
+
+@given(st.text(min_size=1))
+def test_no_cell_begins_a_formula(text: str) -> None:
+    shown = safe(text)
+    assert shown in (text, f"'{text}")
+    if shown[0] in "=@\t\r＝" or (shown[0] in "+-" and not any(c.isdecimal() for c in shown)):
+        pytest.fail(f"{shown!r} begins a formula")
 
 
 def test_ndjson() -> None:
@@ -150,7 +180,7 @@ def test_whatever_is_written_reads_back(rows: list[MatchRow]) -> None:
     lines = b"".join(ndjson_chunks(rows)).decode().split("\n")[:-1]
     assert [tuple(json.loads(line).values())[:5] for line in lines] == [row[:5] for row in rows]
 
-    text = b"".join(csv_chunks(rows)).decode()
+    text = b"".join(csv_chunks(rows, raw=True)).decode()
     read = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [tuple(row.values())[:5] for row in read] == [
         tuple(str(cell) for cell in row[:5]) for row in rows

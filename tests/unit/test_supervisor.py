@@ -72,9 +72,11 @@ def test_a_drivers_name_is_not_for_libpq(scheme: str) -> None:
 
 
 def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
-    found = servers.Services(STACK.database_url, STACK.redis_url)
+    urls = STACK.database_url, STACK.redis_url, "postgresql://api@h/d", "postgresql://worker@h/d"
+    found = servers.Services(*urls)
     options = local.Options(tmp_path, workers=3)
-    plan = local.own_processes(options, STACK, found, {"HF_HUB_OFFLINE": "1"})
+    environ = {"HF_HUB_OFFLINE": "1", "APARELLA_TOKEN": STACK.token}
+    plan = local.own_processes(options, STACK, found, environ)
     children = [plan.migration, *(child for group in plan.groups for child in group)]
     commands = [" ".join(child.argv[1:]) for child in children]
     cores = local.cores()
@@ -86,9 +88,10 @@ def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
         "-m aparella.workers.reconciler",
     ]
     for child in children:
-        assert child.env["DATABASE_URL"] == STACK.database_url
+        url = {"migrate": urls[0], "api": urls[2]}.get(child.name, urls[3])
+        assert child.env["DATABASE_URL"] == url
         assert child.env["REDIS_URL"] == STACK.redis_url
-        assert child.env["APARELLA_TOKEN"] == STACK.token
+        assert child.env.get("APARELLA_TOKEN") == (STACK.token if child.name == "api" else None)
         assert child.env["APARELLA_ARTIFACTS"] == f"file://{tmp_path}/artifacts"
         assert child.env["HF_HUB_OFFLINE"] == "1"
 

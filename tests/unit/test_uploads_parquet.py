@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import io
+import tracemalloc
 from decimal import Decimal
 from typing import Any
 
@@ -213,3 +214,23 @@ def test_the_upload_stays_open() -> None:
     for _ in range(2):
         assert list(read_rows(file, filename="x", columns=COLUMNS, limits=LIMITS))
     assert not file.closed
+
+
+def test_a_text_that_many_rows_share_is_held_once() -> None:
+    """A bomb that any writer makes: some kilobytes that say 8 GB."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 8_000), pa.array(["x" * 1_000_000]))
+    data = parquet(id=[str(n) for n in range(8_000)], name=shared)
+    assert len(data) < 200_000
+    before = pa.default_memory_pool().max_memory()
+    tracemalloc.start()
+    assert refused(data, limits=Limits(max_bytes=1 << 30)).code == "too_large"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    assert pa.default_memory_pool().max_memory() - before < 50_000_000
+
+
+def test_a_shared_text_within_the_limits_is_every_row_s() -> None:
+    shared = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0]), pa.array(["BOSSA", "TUB"]))
+    rows = read(parquet(id=["1", "2", "3", "4"], name=shared))
+    assert [getattr(row, "text", None) for row in rows] == ["BOSSA", "TUB", None, "BOSSA"]

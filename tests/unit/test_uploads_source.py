@@ -3,7 +3,10 @@
 import gzip
 import io
 import itertools
+import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -179,3 +182,21 @@ def test_any_bytes_after_a_header(data: bytes, encoding: str | None) -> None:
 def test_any_names(key: str, text: str, filename: str, header: str) -> None:
     data = header.encode("utf-8", "surrogatepass") + b"\n1,2,3\n"
     check_whatever_happens(data, filename, None, Columns(key, (text,)))
+
+
+@pytest.mark.parametrize("format_", ["csv", "ndjson", "parquet"])
+def test_more_rows_than_the_limit(format_: str) -> None:
+    # Refused rows count as well: their reasons are stored.
+    rows = [{"id": str(n), "name": "TUB" if n else "", "extra": "x"} for n in range(10)]
+    out = io.BytesIO()
+    if format_ == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), out)
+    elif format_ == "ndjson":
+        out.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+    else:
+        out.writelines([b"id,name,extra\n", *(",".join(r.values()).encode() + b"\n" for r in rows)])
+    name = f"list.{format_}"
+    most = Limits(max_bytes=1 << 20, max_rows=10)
+    assert len(read(out.getvalue(), filename=name, limits=most)) == 10
+    error = refused(out.getvalue(), filename=name, limits=Limits(max_bytes=1 << 20, max_rows=9))
+    assert (error.code, "9 rows" in str(error)) == ("too_many_rows", True)
