@@ -5,6 +5,7 @@ import os
 from celery import Celery
 
 from aparella.settings import Settings, load
+from aparella.workers import liveness
 from aparella.workers.contracts import QUEUES, TASK
 
 
@@ -52,10 +53,13 @@ def make_app(settings: Settings) -> Celery:
         task_routes={},
         imports=("aparella.workers.tasks",),
     )
+    liveness.install(app, settings.pulse)
     return app
 
 
-app = make_app(load() if os.environ.get("DATABASE_URL") else Settings.model_construct(redis_url=""))
+app = make_app(
+    load() if os.environ.get("DATABASE_URL") else Settings.model_construct(redis_url="", pulse="")
+)
 """What `celery -A` and the spawned pool processes import."""
 
 __all__ = ["TASK", "app", "make_app"]
