@@ -17,6 +17,7 @@ from aparella.deploy.images import podman
 from aparella.deploy.local import services
 from aparella.errors import ConfigurationError
 
+TMP = "/tmp"  # noqa: S108 (the container's own)
 ARTIFACTS = "/var/lib/aparella/artifacts"
 PATIENCE = 120.0
 GRACE = 60.0
@@ -43,7 +44,7 @@ class Container:
         return [
             *("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--clearenv"),
             *("--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"),
-            *("--bind", str(self.tmp), "/tmp", "--bind", str(self.artifacts), ARTIFACTS),
+            *("--bind", str(self.tmp), TMP, "--bind", str(self.artifacts), ARTIFACTS),
             *("--ro-bind", "/etc/hosts", "/etc/hosts"),
             *(word for item in variables.items() for word in ("--setenv", *item)),
             *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
@@ -136,7 +137,7 @@ def try_out(api_image: str, worker_image: str) -> None:
             (worker, work, "worker"),
             (worker, [*python, "aparella.workers.reconciler"], "reconciler"),
         ):
-            more = {} if log != "reconciler" else {"APARELLA_PULSE": "/tmp/reconciler.pulse"}  # noqa: S108
+            more = {} if log != "reconciler" else {"APARELLA_PULSE": f"{TMP}/reconciler.pulse"}
             command = container.command(words, {**environment, **more})
             stack.enter_context(running(command, folder / f"{log}.log"))
         with Client(f"http://127.0.0.1:{port}", "for-this-trial") as client:

@@ -1,4 +1,4 @@
-"""Shows that a worker's main loop turns: a Celery bootstep that touches a file for health probes."""
+"""Shows that a worker's main loop turns: a Celery bootstep that touches a file for probes."""
 
 import threading
 from time import monotonic

@@ -1,4 +1,4 @@
-"""Services of docker-compose.yml as processes of this machine: their commands, their environment."""
+"""Services of docker-compose.yml as processes: their commands, their environment."""
 
 import os
 import signal

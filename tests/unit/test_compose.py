@@ -62,8 +62,8 @@ def test_our_services_are_hardened(services: dict[str, Any], name: str) -> None:
 
 def test_the_gpu_worker_differs_in_its_name_alone(services: dict[str, Any]) -> None:
     gpu, cpu = services["worker-embed-gpu"], services["worker-embed"]
-    assert gpu["command"] == ["embed-gpu" if w == "embed" and p == "--name" else w
-                              for p, w in zip(["", *cpu["command"]], cpu["command"], strict=False)]  # fmt: skip
+    named = " ".join(cpu["command"]).replace("--name embed", "--name embed-gpu").split()
+    assert gpu["command"] == named
     assert gpu["environment"] == cpu["environment"]
 
 
