@@ -7,6 +7,7 @@ ARG BASE=docker.io/library/python:3.13-slim
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
 ARG PIP_OPTIONS=""
+ARG EXTRAS=""
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src ./src
@@ -22,7 +23,7 @@ COPY deploy/docker/slim.sh /usr/local/bin/slim
 RUN python3 -m venv /tools \
     && python3 -m venv --without-pip /opt/aparella \
     && /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
-        ${PIP_OPTIONS} --constraint constraints.txt '.[api]' \
+        ${PIP_OPTIONS} --constraint constraints.txt '.[api]' ${EXTRAS} \
     && sh /usr/local/bin/slim /opt/aparella
 
 # hadolint ignore=DL3006

@@ -9,6 +9,7 @@ ARG BASE=docker.io/library/python:3.13-slim
 FROM ${BASE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG PIP_OPTIONS=""
+ARG EXTRAS=""
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY deploy/docker/slim.sh /usr/local/bin/slim
@@ -26,7 +27,7 @@ COPY deploy ./deploy
 COPY workers ./workers
 # hadolint ignore=SC2086
 RUN /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
-        ${PIP_OPTIONS} --constraint constraints.txt '.[workers]' \
+        ${PIP_OPTIONS} --constraint constraints.txt '.[workers]' ${EXTRAS} \
     && sh /usr/local/bin/slim /opt/aparella \
     && /opt/aparella/bin/python -m compileall -q /opt/aparella/lib
 

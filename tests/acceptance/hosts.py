@@ -71,7 +71,7 @@ class Host:
         user: tuple[int, int] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program there; every step before it ends in an exec, so its pid is the child's."""
+        """Start a program there. Each step before it ends in an exec: the pid is the program's."""
         with log.open("wb") as out:
             program = subprocess.Popen(
                 self.command(words, user),
