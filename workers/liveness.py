@@ -20,6 +20,16 @@ def install(app: Celery, path: str) -> None:
         app.steps["consumer"].add(Liveness)
 
 
+def lives(*, connected: bool, idle: float) -> bool:
+    """Whether the loop counts as living: it turned a moment ago, or it waits for Redis.
+
+    Args:
+        connected: whether it has a connection to Redis.
+        idle: seconds since it turned.
+    """
+    return not connected or idle < STALE_SECONDS
+
+
 class Liveness(bootsteps.StartStopStep):  # type: ignore[misc]
     """Touches the file while the main loop turns, and while it waits for Redis.
 
@@ -48,7 +58,7 @@ class Liveness(bootsteps.StartStopStep):  # type: ignore[misc]
     def _watch(self) -> None:
         pause = threading.Event()
         while True:
-            waits_for_redis = self._consumer.connection is None
-            if waits_for_redis or monotonic() - self._turned < STALE_SECONDS:
+            connected = self._consumer.connection is not None
+            if lives(connected=connected, idle=monotonic() - self._turned):
                 self._pulse.beat()
             pause.wait(INTERVAL)

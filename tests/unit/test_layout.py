@@ -52,6 +52,7 @@ def test_no_module_is_long(package: str) -> None:
             ["celery", "psycopg2", "scipy", "sklearn", "sqlalchemy", "torch"],
         ),
         ("aparella.workers.evaluation.split", ["celery", "numpy", "sqlalchemy", "torch"]),
+        ("aparella.workers.pulse", ["celery", "numpy", "pydantic", "sqlalchemy"]),
         ("aparella.workers.reconciler", ["fastapi", "sentence_transformers"]),
     ],
 )
