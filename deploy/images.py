@@ -16,6 +16,8 @@ from pathlib import Path
 
 from aparella import __version__
 from aparella.client.exits import complain
+from aparella.deploy import layers
+from aparella.deploy.shell import answer
 from aparella.errors import AparellaError, ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,11 +55,6 @@ def check(programs: dict[str, str]) -> None:
         )
 
 
-def podman(*words: str) -> str:
-    """Run podman and return what it says; its own log goes to the terminal."""
-    return _run("podman", *words)
-
-
 def make_base(suite: str) -> str:
     """A base image of Debian with its Python; made once. Returns its name."""
     name = f"localhost/aparella-base:{suite}"
@@ -85,7 +82,7 @@ def build(part: str, base: str, options: list[str], mounts: list[Path]) -> Image
     arguments = {
         "BASE": base,
         "VERSION": __version__,
-        "REVISION": _run("git", "-C", str(ROOT), "rev-parse", "HEAD", default="unknown"),
+        "REVISION": answer("git", "-C", str(ROOT), "rev-parse", "HEAD", default="unknown"),
         "PIP_OPTIONS": " ".join(options),
     }
     if part == "worker" and any(any(path.glob("torch-*+cpu*.whl")) for path in mounts):
@@ -104,7 +101,7 @@ def build(part: str, base: str, options: list[str], mounts: list[Path]) -> Image
         ],
         check=True,
     )
-    (found,) = json.loads(podman("image", "inspect", name))
+    (found,) = json.loads(answer("podman", "image", "inspect", name))
     return Image(name, int(found["Size"]))
 
 
@@ -112,7 +109,7 @@ def pip_options() -> tuple[list[str], list[Path]]:
     """How this machine's pip is told to find packages, and the local paths in that."""
     options: list[str] = []
     mounts: dict[Path, None] = {}
-    listed = _run(sys.executable, "-m", "pip", "config", "list")
+    listed = answer(sys.executable, "-m", "pip", "config", "list")
     for line in listed.splitlines():
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
@@ -129,15 +126,6 @@ def pip_options() -> tuple[list[str], list[Path]]:
 
 def _pairs(words: list[str]) -> list[list[str]]:
     return [words[i : i + 2] for i in range(0, len(words), 2)]
-
-
-def _run(*words: str, default: str | None = None) -> str:
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        if default is not None:
-            return default
-        raise ConfigurationError(f"{' '.join(words[:3])} failed; the reason stands above.")
-    return done.stdout.strip()
 
 
 def main() -> int:
@@ -160,8 +148,6 @@ def main() -> int:
         for image in built:
             print(f"{image.name}: {image.size / MIB:.0f} MiB unpacked")  # noqa: T201
         if not arguments.only:
-            from aparella.deploy import layers
-
             layers.try_out(*(image.name for image in built))
     except subprocess.CalledProcessError as error:
         complain(f"{' '.join(error.cmd[:2])} failed; the reason stands above.")

@@ -13,8 +13,8 @@ from typing import Any
 
 from aparella.client import Client
 from aparella.deploy import ports
-from aparella.deploy.images import podman
 from aparella.deploy.local import services
+from aparella.deploy.shell import answer
 from aparella.errors import ConfigurationError
 
 TMP = "/tmp"  # noqa: S108 (the container's own)
@@ -65,8 +65,8 @@ class Container:
 @contextmanager
 def unpacked(image: str, folder: Path) -> Iterator[Container]:
     """Mount an image's layers."""
-    (found,) = json.loads(podman("image", "inspect", image))
-    root = Path(podman("image", "mount", image))
+    (found,) = json.loads(answer("podman", "image", "inspect", image))
+    root = Path(answer("podman", "image", "mount", image))
     tmp, artifacts = folder / "tmp", folder / "artifacts"
     for one in (tmp, artifacts):
         one.mkdir(parents=True)
@@ -74,7 +74,7 @@ def unpacked(image: str, folder: Path) -> Iterator[Container]:
     try:
         yield Container(image, root, found["Config"], tmp, artifacts)
     finally:
-        podman("image", "unmount", image)
+        answer("podman", "image", "unmount", image)
 
 
 @contextmanager
