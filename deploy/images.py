@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +26,22 @@ IMAGES = ("api", "worker")
 PROGRAMS = {"podman": "podman", "bwrap": "bubblewrap", "mmdebstrap": "mmdebstrap"}
 """What is needed, and Debian's package with it."""
 PACKAGES = "python3,python3-venv,ca-certificates"
-MIB = 2**20
+MB = 1_000_000
 
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: its name, and its size in bytes, unpacked."""
+    """A built image.
+
+    Attributes:
+        name: with its tag.
+        size: bytes on a node's disk.
+        packed: bytes that a registry keeps and a node fetches.
+    """
 
     name: str
     size: int
+    packed: int
 
 
 def check(programs: dict[str, str]) -> None:
@@ -61,6 +69,7 @@ def make_base(suite: str) -> str:
     if subprocess.run(["podman", "image", "exists", name], check=False).returncode != 0:
         # A tar to standard output, which podman takes as the one layer of an image.
         make = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "--format=tar"]
+        make += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
         with subprocess.Popen([*make, suite, "-"], stdout=subprocess.PIPE) as made:
             done = subprocess.run(["podman", "import", "-", name], stdin=made.stdout, check=False)
         if made.returncode or done.returncode:
@@ -102,7 +111,10 @@ def build(part: str, base: str, options: list[str], mounts: list[Path]) -> Image
         check=True,
     )
     (found,) = json.loads(answer("podman", "image", "inspect", name))
-    return Image(name, int(found["Size"]))
+    with tempfile.TemporaryDirectory(prefix="aparella-image-") as folder:
+        answer("podman", "push", "--quiet", name, f"dir:{folder}")
+        packed = sum(path.stat().st_size for path in Path(folder).iterdir())
+    return Image(name, int(found["Size"]), packed)
 
 
 def pip_options() -> tuple[list[str], list[Path]]:
@@ -118,7 +130,8 @@ def pip_options() -> tuple[list[str], list[Path]]:
         for word in value.strip("'\"").replace("\\n", " ").split():
             path = Path(word.removeprefix("file://"))
             if path.is_absolute() and path.exists():
-                mounts[path if path.is_file() or path.parent == Path("/") else path.parent] = None
+                # The pages of an index on this disk point to files beside them.
+                mounts[path.parent if path.name == "simple" else path] = None
             if [f"--{option}", word] not in _pairs(options):
                 options += [f"--{option}", word]
     return options, list(mounts)
@@ -146,7 +159,10 @@ def main() -> int:
             build(part, base, options, mounts) for part in IMAGES if arguments.only in (None, part)
         ]
         for image in built:
-            print(f"{image.name}: {image.size / MIB:.0f} MiB unpacked")  # noqa: T201
+            print(  # noqa: T201
+                f"{image.name}: {image.packed / MB:.0f} MB in a registry, "
+                f"{image.size / MB:.0f} MB unpacked"
+            )
         if not arguments.only:
             layers.try_out(*(image.name for image in built))
     except subprocess.CalledProcessError as error:

@@ -16,15 +16,16 @@ COPY client ./client
 COPY db ./db
 COPY deploy ./deploy
 COPY workers ./workers
-# pip stays outside what it installs. What is deleted is never imported: tests, headers, and those
-# parts of pyarrow that speak to Flight, Substrait, ORC and the clouds (fsspec does that here).
+# pip stays outside what it installs. What slim deletes is never imported, as the last line sees.
 COPY deploy/docker/slim.sh /usr/local/bin/slim
 # hadolint ignore=SC2086
 RUN python3 -m venv /tools \
     && python3 -m venv --without-pip /opt/aparella \
     && /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
         ${PIP_OPTIONS} --constraint constraints.txt '.[api]' ${EXTRAS} \
-    && sh /usr/local/bin/slim /opt/aparella
+    && sh /usr/local/bin/slim /opt/aparella \
+    && /opt/aparella/bin/python -m compileall -q /opt/aparella/lib \
+    && /opt/aparella/bin/python -c "import aparella.api.app, aparella.db.migrate"
 
 # hadolint ignore=DL3006
 FROM ${BASE}

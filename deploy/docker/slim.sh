@@ -2,10 +2,19 @@
 # Deletes from a virtual environment what a server never imports. Usage: slim.sh FOLDER
 set -eu
 for site in "$1"/lib/python3.*/site-packages; do
-    rm -rf "$site"/pyarrow/tests "$site"/pyarrow/include "$site"/pyarrow/src "$site"/pyarrow/includes
-    rm -f "$site"/pyarrow/libarrow_flight* "$site"/pyarrow/_flight* "$site"/pyarrow/libarrow_substrait* \
-        "$site"/pyarrow/_substrait* "$site"/pyarrow/*.pxd "$site"/pyarrow/*.pyx "$site"/pyarrow/*.pxi
-    rm -rf "$site"/numpy/f2py "$site"/torch/include "$site"/torch/test
+    arrow=$site/pyarrow
+    rm -rf "$arrow"/tests "$arrow"/include "$arrow"/src "$arrow"/includes
+    # Flight, and Amazon S3, which fsspec speaks here. libarrow_substrait stays: pyarrow links to it.
+    rm -f "$arrow"/libarrow_flight* "$arrow"/libarrow_python_flight* "$arrow"/_flight* "$arrow"/libarrow_s3* \
+        "$arrow"/_s3fs* "$arrow"/*.pxd "$arrow"/*.pyx "$arrow"/*.pxi
+    # Wheels have no links: one library lies there under three names.
+    for library in "$arrow"/libarrow_python*.so; do
+        name=$(basename "$library")
+        full=$(basename "$(ls "$library".*.*.*)")
+        soname=${full%.*.*}
+        ln -sf "$soname" "$arrow/$name" && ln -sf "$soname" "$arrow/$full"
+    done
+    rm -rf "$site"/numpy/f2py "$site"/torch/include
     find "$site"/numpy "$site"/pandas "$site"/scipy "$site"/sklearn "$site"/fsspec -type d -name tests \
         -prune -exec rm -rf {} + 2>/dev/null || true
 done

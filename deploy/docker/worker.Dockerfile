@@ -29,7 +29,8 @@ COPY workers ./workers
 RUN /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
         ${PIP_OPTIONS} --constraint constraints.txt '.[workers]' ${EXTRAS} \
     && sh /usr/local/bin/slim /opt/aparella \
-    && /opt/aparella/bin/python -m compileall -q /opt/aparella/lib
+    && /opt/aparella/bin/python -m compileall -q /opt/aparella/lib \
+    && /opt/aparella/bin/python -c "import aparella.workers.tasks, sentence_transformers, datasets"
 
 # hadolint ignore=DL3006
 FROM ${BASE}

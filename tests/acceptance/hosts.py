@@ -45,6 +45,7 @@ class Host:
     name: str
     address: str
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    stop_signals: dict[int, signal.Signals] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:
@@ -70,6 +71,7 @@ class Host:
         *,
         user: tuple[int, int] | None = None,
         cwd: Path | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> subprocess.Popen[bytes]:
         """Start a program there. Each step before it ends in an exec: the pid is the program's."""
         with log.open("wb") as out:
@@ -83,6 +85,7 @@ class Host:
                 start_new_session=True,
             )
         self.programs.append(program)
+        self.stop_signals[program.pid] = stop_signal
         return program
 
     def run(self, words: list[str], environment: dict[str, str]) -> str:
@@ -106,9 +109,9 @@ class Host:
         """End its programs: asked first, in the reverse order, then killed."""
         for program in reversed(self.programs):
             if program.poll() is None:
-                program.send_signal(signal.SIGTERM)
+                program.send_signal(self.stop_signals[program.pid])
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    program.wait(timeout=30)
+                    program.wait(timeout=15)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()

@@ -19,7 +19,7 @@ from tests.acceptance import hosts
 from tests.acceptance.conftest import BIN, ROOT, eventually
 from tests.acceptance.hosts import SERVER_HOST, SERVERS, Host
 
-LINES, RECORDS, K = 1_200, 300, 3
+LINES, RECORDS, K = 3_000, 300, 3
 SECONDS_PER_TEXT = 0.02
 TOKEN = "of-this-test"
 PASSWORD = "of-this-test-too"
@@ -51,7 +51,7 @@ class Site:
     def aparella(self, *words: str) -> dict[str, object]:
         """The command, on the servers' host."""
         said = SERVER_HOST.run([str(BIN / "aparella"), "--json", *words], self.environment)
-        answer: dict[str, object] = json.loads(said)
+        answer: dict[str, object] = json.loads(said.splitlines()[-1])  # the last news of a watch
         return answer
 
     def rows(self, query: str, **values: object) -> list[tuple[object, ...]]:
@@ -92,8 +92,14 @@ def start_servers(folder: Path) -> sa.Engine:
     words = [*postgres.command(data, port=5432, durable=False), "-c", f"listen_addresses={SERVERS}"]
     words += ["-c", f"unix_socket_directories={sockets}"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    server = SERVER_HOST.start(words, environment, folder / "postgres.log", user=user, cwd=data)
-    assert server.poll() is None
+    SERVER_HOST.start(
+        words,
+        environment,
+        folder / "postgres.log",
+        user=user,
+        cwd=data,
+        stop_signal=postgres.STOP_SIGNAL,
+    )
     database = sa.create_engine(
         sa.URL.create(
             "postgresql+psycopg2",
