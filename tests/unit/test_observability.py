@@ -19,11 +19,13 @@ LABELS = {
     "aparella_workers_alive": {"queue"},
     "aparella_worker_chunk_seconds_bucket": {"stage", "le"},
     "aparella_worker_chunk_seconds_count": {"stage"},
-    "aparella_worker_texts_per_second": set(),
+    "aparella_worker_texts_per_second": {"worker"},
     "aparella_leases_expired_total": set(),
     "aparella_chunk_retries_total": set(),
     "aparella_chunks_dead_total": set(),
-    "aparella_worker_memory_bytes": set(),
+    "aparella_worker_memory_bytes": {"worker"},
+    "aparella_reconcilers_alive": set(),
+    "aparella_broker_up": set(),
 }
 """The metrics of `/metrics`, with the labels that they have."""
 
