@@ -1,15 +1,20 @@
 """Shows that a worker's main loop turns: a Celery bootstep that touches a file for probes."""
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import redis
 from celery import Celery, bootsteps
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from aparella.workers.pulse import STALE_SECONDS, Pulse
 
 INTERVAL = 5.0
 """Seconds between two touches."""
+REDIS_TIMEOUT = 2.0
 SETTING = "aparella_pulse"
 
 
@@ -20,14 +25,16 @@ def install(app: Celery, path: str) -> None:
         app.steps["consumer"].add(Liveness)
 
 
-def lives(*, connected: bool, idle: float) -> bool:
+def lives(*, idle: float, connected: bool, redis_answers: Callable[[], bool]) -> bool:
     """Whether the loop counts as living: it turned a moment ago, or it waits for Redis.
 
     Args:
-        connected: whether it has a connection to Redis.
         idle: seconds since it turned.
+        connected: whether it has a connection to Redis.
+        redis_answers: asked when it seems to be connected and stands still all the same: with a
+            Redis that is frozen, it waits for minutes in what it believes to be a connection.
     """
-    return not connected or idle < STALE_SECONDS
+    return idle < STALE_SECONDS or not connected or not redis_answers()
 
 
 class Liveness(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -59,6 +66,19 @@ class Liveness(bootsteps.StartStopStep):  # type: ignore[misc]
         pause = threading.Event()
         while True:
             connected = self._consumer.connection is not None
-            if lives(connected=connected, idle=monotonic() - self._turned):
+            idle = monotonic() - self._turned
+            if lives(idle=idle, connected=connected, redis_answers=self._redis_answers):
                 self._pulse.beat()
             pause.wait(INTERVAL)
+
+    def _redis_answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(
+                self._consumer.app.conf.broker_url,
+                socket_timeout=REDIS_TIMEOUT,
+                socket_connect_timeout=REDIS_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+            ) as broker:
+                return bool(broker.ping())
+        except redis.RedisError:
+            return False

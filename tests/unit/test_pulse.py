@@ -57,8 +57,16 @@ def test_a_pulse_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("connected", "idle", "living"),
-    [(True, 1.0, True), (True, 61.0, False), (False, 1.0, True), (False, 3_600.0, True)],
+    ("idle", "connected", "redis_answers", "living"),
+    [
+        (1.0, True, True, True),
+        (61.0, True, True, False),
+        (61.0, True, False, True),
+        (3_600.0, False, True, True),
+    ],
 )
-def test_a_loop_that_waits_for_redis_is_not_ill(connected: bool, idle: float, living: bool) -> None:
-    assert liveness.lives(connected=connected, idle=idle) is living
+def test_a_loop_that_waits_for_redis_is_not_ill(
+    idle: float, connected: bool, redis_answers: bool, living: bool
+) -> None:
+    found = liveness.lives(idle=idle, connected=connected, redis_answers=lambda: redis_answers)
+    assert found is living
