@@ -112,7 +112,7 @@ def build(part: str, base: str, options: list[str], mounts: list[Path]) -> Image
     )
     (found,) = json.loads(answer("podman", "image", "inspect", name))
     with tempfile.TemporaryDirectory(prefix="aparella-image-") as folder:
-        answer("podman", "push", "--quiet", name, f"dir:{folder}")
+        answer("podman", "push", "--quiet", "--compress", name, f"dir:{folder}")
         packed = sum(path.stat().st_size for path in Path(folder).iterdir())
     return Image(name, int(found["Size"]), packed)
 
