@@ -24,7 +24,7 @@ RUN python3 -m venv /tools \
     && /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
         ${PIP_OPTIONS} --constraint constraints.txt '.[api]' ${EXTRAS} \
     && sh /usr/local/bin/slim /opt/aparella \
-    && /opt/aparella/bin/python -m compileall -q /opt/aparella/lib \
+    && { /opt/aparella/bin/python -m compileall -qq /opt/aparella/lib || true; } \
     && /opt/aparella/bin/python -c "import aparella.api.app, aparella.db.migrate"
 
 # hadolint ignore=DL3006
