@@ -14,7 +14,7 @@ for site in "$1"/lib/python3.*/site-packages; do
         soname=${full%.*.*}
         ln -sf "$soname" "$arrow/$name" && ln -sf "$soname" "$arrow/$full"
     done
-    rm -rf "$site"/numpy/f2py "$site"/torch/include
+    rm -rf "$site"/torch/include
     find "$site"/numpy "$site"/pandas "$site"/scipy "$site"/sklearn "$site"/fsspec -type d -name tests \
         -prune -exec rm -rf {} + 2>/dev/null || true
 done

@@ -12,7 +12,6 @@ ARG PIP_OPTIONS=""
 ARG EXTRAS=""
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
-COPY deploy/docker/slim.sh /usr/local/bin/slim
 # Torch alone in a layer of the build's cache: it changes seldom and is most of the image.
 # hadolint ignore=SC2086
 RUN python3 -m venv /tools \
@@ -25,6 +24,7 @@ COPY client ./client
 COPY db ./db
 COPY deploy ./deploy
 COPY workers ./workers
+COPY deploy/docker/slim.sh /usr/local/bin/slim
 # Libraries bring files for other Pythons, which do not compile: what matters is what imports.
 # hadolint ignore=SC2086
 RUN /tools/bin/pip --python /opt/aparella/bin/python install --no-cache-dir --no-compile \
