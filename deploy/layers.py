@@ -31,6 +31,7 @@ class Container:
     image: str
     root: Path
     config: dict[str, Any]
+    health: list[str]
     tmp: Path
     artifacts: Path
 
@@ -55,9 +56,8 @@ class Container:
 
     def healthy(self, environment: dict[str, str]) -> bool:
         """Run the image's health check beside its program."""
-        test = list(self.config["Healthcheck"]["Test"])
         asked = subprocess.run(
-            self.command(test[1:], environment), capture_output=True, check=False, timeout=60
+            self.command(self.health, environment), capture_output=True, check=False, timeout=60
         )
         return asked.returncode == 0
 
@@ -72,7 +72,8 @@ def unpacked(image: str, folder: Path) -> Iterator[Container]:
         one.mkdir(parents=True)
         one.chmod(0o1777)
     try:
-        yield Container(image, root, found["Config"], tmp, artifacts)
+        _, *health = found["Healthcheck"]["Test"]
+        yield Container(image, root, found["Config"], health, tmp, artifacts)
     finally:
         answer("podman", "image", "unmount", image)
 
