@@ -18,6 +18,7 @@ from aparella.deploy.shell import answer
 from aparella.errors import ConfigurationError
 
 TMP = "/tmp"  # noqa: S108 (the container's own)
+SHM = "/dev/shm"  # noqa: S108 (likewise: locks between processes are there)
 ARTIFACTS = "/var/lib/aparella/artifacts"
 PATIENCE = 120.0
 GRACE = 60.0
@@ -46,7 +47,7 @@ class Container:
             *("bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--clearenv"),
             *("--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"),
             *("--bind", str(self.tmp), TMP, "--bind", str(self.artifacts), ARTIFACTS),
-            *("--ro-bind", "/etc/hosts", "/etc/hosts"),
+            *("--ro-bind", "/etc/hosts", "/etc/hosts", "--perms", "1777", "--tmpfs", SHM),
             *(word for item in variables.items() for word in ("--setenv", *item)),
             *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
             *("--cap-add", "CAP_SETPCAP", "--", "setpriv", f"--reuid={user}", f"--regid={group}"),
@@ -133,6 +134,7 @@ def try_out(api_image: str, worker_image: str) -> None:
         serve = [*python, "aparella.api", "--host", "127.0.0.1", "--port", str(port)]
         work = [*python, "aparella.workers", "--queues", "import,embed,match"]
         work += ["--concurrency", "1"]
+        processes: dict[str, subprocess.Popen[bytes]] = {}
         for container, words, log in (
             (api, serve, "api"),
             (worker, work, "worker"),
@@ -140,9 +142,9 @@ def try_out(api_image: str, worker_image: str) -> None:
         ):
             more = {} if log != "reconciler" else {"APARELLA_PULSE": f"{TMP}/reconciler.pulse"}
             command = container.command(words, {**environment, **more})
-            stack.enter_context(running(command, folder / f"{log}.log"))
+            processes[log] = stack.enter_context(running(command, folder / f"{log}.log"))
         with Client(f"http://127.0.0.1:{port}", "for-this-trial") as client:
-            _await(lambda: worker.healthy(environment), folder / "worker.log")
+            _await(lambda: worker.healthy(environment), processes["worker"], folder / "worker.log")
             rows = folder / "rows.csv"
             lines = [f"{i},XERINGA {i} ML LUER LOCK" for i in range(ROWS)]
             rows.write_text("\n".join(["id,text", *lines]) + "\n", encoding="utf-8")
@@ -158,10 +160,10 @@ def try_out(api_image: str, worker_image: str) -> None:
         print(f"API and worker ran from their layers; {ROWS} rows were matched.")  # noqa: T201
 
 
-def _await(look: Callable[[], bool], log: Path) -> None:
+def _await(look: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not look():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or process.poll() is not None:
             error = ConfigurationError(f"The {log.stem} did not come up. Its last lines:")
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]:
                 error.add_note(f"| {line}")

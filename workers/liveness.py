@@ -67,7 +67,10 @@ class Liveness(bootsteps.StartStopStep):  # type: ignore[misc]
         while True:
             connected = self._consumer.connection is not None
             idle = monotonic() - self._turned
-            if lives(idle=idle, connected=connected, redis_answers=self._redis_answers):
+            has_pool = getattr(self._consumer.pool, "_pool", None) is not None
+            if has_pool and lives(
+                idle=idle, connected=connected, redis_answers=self._redis_answers
+            ):
                 self._pulse.beat()
             pause.wait(INTERVAL)
 
