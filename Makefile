@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz audit lint format bench up down clean lock
+.PHONY: help install demo test test-slow fuzz audit lint format bench up down clean lock images hosts
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP) ## Install everything into .venv, in the versions of constraints.txt
 
@@ -33,6 +33,7 @@ lint: install ## Check style, types, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint deploy/docker/*.Dockerfile
 
 format: install ## Bring the code into shape
 	$(BIN)/ruff check --fix .
@@ -54,6 +55,17 @@ up: install ## Start the local stack and keep it in the foreground
 
 down: install ## Stop the local stack
 	$(BIN)/aparella down
+
+.env: ## Write .env for docker compose: its passwords and the token are made by chance
+	@( umask 077; while IFS= read -r line; do case "$$line" in \
+	    [A-Z]*=) line="$$line$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" ;; esac; \
+	    printf '%s\n' "$$line"; done < .env.example > $@.part ) && mv $@.part $@
+
+images: install ## Build both images with podman, and run the API and a worker from their layers
+	$(BIN)/python -m aparella.deploy.images
+
+hosts: install ## Do a job on several hosts (network namespaces) of which one joins and one is cut off
+	$(BIN)/pytest -m "slow or not slow" -rs -p no:cacheprovider tests/acceptance/test_hosts.py
 
 clean: ## Remove .venv and all caches; data folders stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,7 +15,9 @@ _WRITE = "SELECT, INSERT, UPDATE, DELETE"
 _READ = "SELECT"
 RIGHTS: Mapping[str, Mapping[str, str | None]] = {
     API: {
-        **dict.fromkeys(("record", "match", "answer", "embedding", "text_embedding", "index_recall"), _READ),
+        **dict.fromkeys(
+            ("record", "match", "answer", "embedding", "text_embedding", "index_recall"), _READ
+        ),
         "alembic_version": _READ,
         # A token that was made is never changed, only ended; and its row stays.
         "token": "SELECT, INSERT, UPDATE (revoked_at)",

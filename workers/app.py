@@ -7,6 +7,7 @@ from celery import Celery
 
 from aparella.errors import ConfigurationError
 from aparella.settings import Settings, load
+from aparella.workers import liveness
 from aparella.workers.contracts import QUEUES, TASK
 
 
@@ -55,13 +56,14 @@ def make_app(settings: Settings) -> Celery:
         task_routes={},
         imports=("aparella.workers.tasks",),
     )
+    liveness.install(app, settings.pulse)
     return app
 
 
 def _environment() -> Settings:
     """The settings of the process that imports this; it is its entry point."""
     if not os.environ.get("DATABASE_URL"):
-        return Settings.model_construct(redis_url="")
+        return Settings.model_construct(redis_url="", pulse="")
     try:
         return load()
     except ConfigurationError as error:

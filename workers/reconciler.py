@@ -27,6 +27,7 @@ from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.decisions import Cause
 from aparella.workers.presence import Identity, Presence, report_process, tidy
+from aparella.workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +176,9 @@ def run(settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    checked, due = False, 0.0
+    checked, due, pulse = False, 0.0, Pulse(settings.pulse)
     while not stopped:
+        pulse.beat()
         try:
             if not checked:
                 broker.check()

@@ -130,6 +130,10 @@ class Settings(BaseSettings):
             )
         return value
 
+    pulse: str = ""
+    """File that a worker or a reconciler touches while it lives, for health probes: see
+    `workers/pulse.py`. Empty: none."""
+
     @property
     def sqlalchemy_url(self) -> str:
         """The database URL with the driver that Aparella uses (psycopg2) spelt out."""

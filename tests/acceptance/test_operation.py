@@ -132,7 +132,9 @@ def test_a_terminated_worker_loses_nothing(stack: Stack, client: Client) -> None
 @pytest.mark.usefixtures("client")
 def test_metrics_tell_of_the_workers(stack: Stack) -> None:
     def chunks() -> float:
-        text = httpx.get(f"{stack.content['url']}/metrics", trust_env=False).text
+        token = {"Authorization": f"Bearer {stack.content['token']}"}
+        url = f"{stack.content['url']}/metrics"
+        text = httpx.get(url, headers=token, trust_env=False).text
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
         return float(lines.get('aparella_worker_chunk_seconds_count{stage="embed"}', 0))
 

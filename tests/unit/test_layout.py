@@ -60,6 +60,7 @@ def test_no_module_is_long(package: str) -> None:
             "aparella.workers.features.agreement",
             ["celery", "fastapi", "numpy", "psycopg2", "sqlalchemy", "torch"],
         ),
+        ("aparella.workers.pulse", ["celery", "numpy", "pydantic", "sqlalchemy"]),
         ("aparella.workers.reconciler", ["fastapi", "sentence_transformers"]),
     ],
 )
