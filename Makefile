@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench up down clean lock
+.PHONY: help install demo test test-slow fuzz audit lint format bench up down clean lock
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,13 @@ lint: install ## Check style, types, and who imports whom
 format: install ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: install ## Ask the parsers, the cleaner and the API with made-up input, for about half an hour
+	FUZZ_EXAMPLES=200000 $(BIN)/pytest tests/unit -k any_ --hypothesis-profile fuzz --timeout 0 --numprocesses 2
+	FUZZ_SECONDS=600 $(BIN)/pytest tests/integration/test_fuzz.py --timeout 0
+
+audit: install ## Look for known vulnerabilities in what is installed, and for secrets in the files
+	$(BIN)/python -m bench._audit
 
 bench: install ## Measure against the baselines; one file alone: make bench NAME=encode
 	$(BIN)/python -m bench $(NAME)

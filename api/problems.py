@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aparella.api.validation import FieldError, field_errors
@@ -27,6 +28,7 @@ from aparella.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """RFC 9110's names, where Python's `http` still has older ones."""
 RETRY_SECONDS = 2
@@ -235,6 +237,15 @@ async def _answer(request: Request, error: Exception) -> Response:
     return problem.response()
 
 
+def _allowed(request: Request) -> str:
+    """The methods that a path takes, for `Allow`: the framework names those of one route only."""
+    paths: dict[str, Any] = request.app.openapi()["paths"]
+    fitting = [path for path in paths if compile_path(path)[0].match(request.url.path)]
+    # A name of ours is meant before a parameter that would take it as well.
+    found = paths[min(fitting, key=lambda path: path.count("{"))] if fitting else {}
+    return ", ".join(sorted(method.upper() for method in found if method in METHODS))
+
+
 def _of_http(request: Request, error: HTTPException) -> Problem:
     what, headers = f"{request.method} {request.url.path}", error.headers or {}
     match error.status_code:
@@ -247,6 +258,7 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
         case 405:
             code = "method_not_allowed"
             detail = f"{what} is not possible. /docs shows what there is."
+            headers = {**headers, "Allow": _allowed(request)}
         case _:
             code, detail = "http", f"{what}: {error.detail}"
     return Problem(error.status_code, detail, code=code, headers=headers)

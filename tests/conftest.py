@@ -2,6 +2,17 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
+# For `make fuzz`: so many inputs for each property, none of them kept.
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200000")),
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
 # As in a worker (`workers/__main__.py`), and before any test imports torch: tests run in several
 # processes at once, whose threads must not spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -17,7 +17,9 @@ TASK = "aparella.chunk"
 MAX_K = 1_000
 """Candidates a source record may have; also the largest `hnsw.ef_search` of pgvector."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s/@?#%\x00-\x1f\x7f]+$")]
+_NAME = r"^[^\s/@?#%\x00-\x1f\x7f-\x9f]+$"
+"""All of C1's control characters, because regular expressions disagree whether x85 is a space."""
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_NAME)]
 """A collection's name stands in URLs and on command lines."""
 
 

@@ -29,6 +29,8 @@ def command(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
     environ |= {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     for name in ("anonymous", "uploads_at_once", "exports_at_once", "writes_at_once"):
         environ[f"APARELLA_{name.upper()}"] = str(getattr(settings, name))
+    if settings.token is not None:
+        environ["APARELLA_TOKEN"] = settings.token.get_secret_value()
     return subprocess.Popen(
         [sys.executable, "-m", "aparella.api", *arguments],
         env=environ,
@@ -79,6 +81,7 @@ def count(db: sa.Engine, table: str) -> int:
 def test_it_does_not_listen_to_everybody_without_a_token(
     settings: Settings, arguments: list[str], sentence: str
 ) -> None:
+    settings.anonymous = False
     process = command(settings, *arguments)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
