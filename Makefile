@@ -43,6 +43,7 @@ fuzz: install ## Ask the parsers, the cleaner and the API with made-up input, fo
 	FUZZ_SECONDS=600 $(BIN)/pytest tests/integration/test_fuzz.py --timeout 0
 
 audit: install ## Look for known vulnerabilities in what is installed, and for secrets in the files
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit detect-secrets
 	$(BIN)/python -m bench._audit
 
 bench: install ## Measure against the baselines; one file alone: make bench NAME=encode
