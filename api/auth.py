@@ -117,6 +117,8 @@ def _given(scope: Scope) -> bytes | None:
 
 
 def _look_up(db: sa.Engine, given: bytes) -> Caller | None:
+    if not tokens.is_token(given.decode("latin-1")):
+        return None
     try:
         with transaction(db) as connection:
             found = tokens.find(connection, given.decode("latin-1"))

@@ -62,7 +62,9 @@ def _vulnerabilities() -> bool:
 
 
 def _secrets() -> bool:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     names = [name for name in listed.stdout.splitlines() if name != BASELINE.name]
     done = _python("detect_secrets", "scan", "--no-verify", *names)
     done.check_returncode()

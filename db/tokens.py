@@ -80,6 +80,11 @@ def find(connection: sa.Connection, token: str) -> tuple[str, Scope] | None:
     return row.name, row.scope
 
 
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token: if not, nobody needs to look it up."""
+    return _FORM.fullmatch(text) is not None
+
+
 def list_all(connection: sa.Connection) -> list[Token]:
     """All tokens, revoked ones too, oldest first."""
     query = "SELECT name, scope, handle, created_by, created_at, revoked_at FROM token ORDER BY id"

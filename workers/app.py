@@ -1,9 +1,11 @@
 """The Celery application: its settings, each with its reason."""
 
 import os
+import sys
 
 from celery import Celery
 
+from aparella.errors import ConfigurationError
 from aparella.settings import Settings, load
 from aparella.workers.contracts import QUEUES, TASK
 
@@ -55,7 +57,17 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-app = make_app(load() if os.environ.get("DATABASE_URL") else Settings.model_construct(redis_url=""))
+def _environment() -> Settings:
+    """The settings of the process that imports this; it is its entry point."""
+    if not os.environ.get("DATABASE_URL"):
+        return Settings.model_construct(redis_url="")
+    try:
+        return load()
+    except ConfigurationError as error:
+        sys.exit(f"aparella: {error}")
+
+
+app = make_app(_environment())
 """What `celery -A` and the spawned pool processes import."""
 
 __all__ = ["TASK", "app", "make_app"]

@@ -1,11 +1,30 @@
 """Settings of the server's processes, read once from the environment by each entry point."""
 
 import os
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aparella.errors import ConfigurationError
+
+
+def _is_postgresql(url: str) -> bool:
+    from sqlalchemy import exc, make_url
+
+    try:
+        return make_url(url).drivername in ("postgresql", "postgres", "postgresql+psycopg2")
+    except (exc.ArgumentError, ValueError):
+        return False
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        fits = (parts.port or 0) >= 0  # reading it raises where it is none
+    except ValueError:
+        return False
+    return fits and parts.scheme in ("redis", "rediss", "unix")
 
 
 class Settings(BaseSettings):
@@ -17,8 +36,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="APARELLA_", extra="ignore")
 
-    database_url: str = Field(validation_alias="DATABASE_URL")
-    redis_url: str = Field("", validation_alias="REDIS_URL")
+    database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
+    redis_url: str = Field("", validation_alias="REDIS_URL", repr=False)
 
     token: SecretStr | None = None
     """A bearer token of the API that may do everything, beside those of the database. With neither
@@ -84,6 +103,22 @@ class Settings(BaseSettings):
     requests_at_once: int = Field(512, ge=1)
     """Requests that an API process has in hand, whoever sends them."""
 
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _is_url(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse what libraries would stumble over later, in errors that show parts of it."""
+        if info.field_name == "database_url":
+            like, fits = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE", _is_postgresql(value)
+        else:
+            like, fits = "redis://:PASSWORD@HOST:PORT/0", not value or _is_redis(value)
+        if not fits:
+            # Without the value: a password may be in it, and may be what is wrong.
+            raise ValueError(
+                f"it is no URL like {like}. In a password the characters / : @ ? # and % are "
+                "written as %2F, %3A, %40, %3F, %23 and %25"
+            )
+        return value
+
     @property
     def sqlalchemy_url(self) -> str:
         """The database URL with the driver that Aparella uses (psycopg2) spelt out."""
@@ -110,4 +145,5 @@ def load() -> Settings:
         problem = error.errors(include_url=False, include_input=False)[0]
         name = str(problem["loc"][0])
         variable = name if name.isupper() else f"APARELLA_{name.upper()}"
-        raise ConfigurationError(f"The variable {variable} is wrong: {problem['msg']}.") from None
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"The variable {variable} is wrong: {reason}.") from None
