@@ -1,5 +1,6 @@
 """Nobody gets in without a token, and nobody further than its scope."""
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from aparella.api.app import create_app
 from aparella.db import tokens
 from aparella.db.engine import transaction
 from aparella.settings import Settings
+from tests.integration.test_api_process import serving
 
 OWN = "très-secret"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -213,3 +215,32 @@ def test_comparisons_of_secrets_take_constant_time() -> None:
         source = Path(str(module.__file__)).read_text()
         assert "hmac.compare_digest(" in source
         assert not re.search(r"(digest|token|given|_own)\w*\s*==", source)
+
+
+def test_the_command_makes_lists_and_revokes(settings: Settings) -> None:
+    settings.token = SecretStr(OWN.encode("ascii", "ignore").decode())
+    own = settings.token.get_secret_value()
+    with serving(settings) as (url, _):
+
+        def aparella(*words: str, token: str = own) -> subprocess.CompletedProcess[str]:
+            code = "from aparella.client.cli import main; main()"
+            return subprocess.run(
+                [sys.executable, "-c", code, "--url", url, *words],
+                env={**os.environ, "APARELLA_TOKEN": token},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        made = aparella("--json", "token", "create", "bi", "--scope", "read")
+        token = str(json.loads(made.stdout)["token"])
+        assert aparella("jobs", token=token).returncode == 0
+        refused = aparella("token", "list", token=token)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert "needs a token of the scope admin" in refused.stderr
+        listed = aparella("token", "list").stdout
+        assert "bi" in listed
+        assert token.rsplit("_", 1)[1] not in listed
+        assert "revoked" in aparella("token", "revoke", "bi").stdout
+        assert "in use" in aparella("token", "revoke", "bi").stderr
