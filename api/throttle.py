@@ -29,7 +29,7 @@ def kind_of(method: str, path: str) -> Kind:
     """What a request counts as."""
     if method in ("GET", "HEAD"):
         return "exports" if _EXPORT.fullmatch(path) else "reads"
-    return "uploads" if UPLOAD.fullmatch(path) else "writes"
+    return "uploads" if method == "POST" and UPLOAD.fullmatch(path) else "writes"
 
 
 class Throttle:

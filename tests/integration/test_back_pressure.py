@@ -74,7 +74,7 @@ def test_an_export_in_work_keeps_its_place(db: sa.Engine, settings: Settings) ->
             sa.text(
                 "INSERT INTO record (collection_id, key, text, text_hash, cleaner_version) "
                 "SELECT 1, i, repeat('x', 4000), decode(md5(i::text), 'hex'), 1 "
-                "FROM generate_series(1, 20000) i"
+                "FROM generate_series(1, 6000) i"
             )
         )
     job_id = drive.match(db, "list", "list", k=10)
@@ -83,7 +83,7 @@ def test_an_export_in_work_keeps_its_place(db: sa.Engine, settings: Settings) ->
     settings.exports_at_once = 1
     with serving(settings) as (url, _):
         path = f"{url}/v1/jobs/{job_id}/matches/export"
-        with httpx.stream("GET", path) as slow:  # nobody reads its 80 MB
+        with httpx.stream("GET", path) as slow:  # nobody reads its 24 MB
             assert slow.status_code == 200
             assert httpx.get(path).status_code == 429
         # The place is free as soon as the server sees that the reader has left.

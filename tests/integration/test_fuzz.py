@@ -33,7 +33,7 @@ def test_the_whole_interface(context: Context, settings: Settings) -> None:
     drive.match(context.db, "list", "catalogue")
     drive.run(context)
     settings.token = SecretStr("token-of-the-test")
-    words = ["--max-time", SECONDS or "20", "--no-color", "--max-failures", "20"]
+    words = ["--max-time", SECONDS or "12", "--no-color", "--max-failures", "20"]
     if not SECONDS:
         words += ["--seed", "8"]  # the same input each time
     with serving(settings) as (url, lines):
