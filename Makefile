@@ -38,7 +38,7 @@ format: install ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: install ## Ask the parsers, the cleaner and the API with made-up input, for about half an hour
+fuzz: install ## Ask the parsers, the cleaner and the API with made-up input: an hour or more
 	FUZZ_EXAMPLES=200000 $(BIN)/pytest tests/unit -k any_ --hypothesis-profile fuzz --timeout 0 --numprocesses 2
 	FUZZ_SECONDS=600 $(BIN)/pytest tests/integration/test_fuzz.py --timeout 0
 
@@ -56,7 +56,7 @@ down: install ## Stop the local stack
 	$(BIN)/aparella down
 
 clean: ## Remove .venv and all caches; data folders stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: install ## Write the versions that are installed to constraints.txt
