@@ -39,7 +39,7 @@ format: install ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: install ## Ask the parsers, the cleaner and the API with made-up input, for about half an hour
+fuzz: install ## Ask the parsers, the cleaner and the API with made-up input: an hour or more
 	FUZZ_EXAMPLES=200000 $(BIN)/pytest tests/unit -k any_ --hypothesis-profile fuzz --timeout 0 --numprocesses 2
 	FUZZ_SECONDS=600 $(BIN)/pytest tests/integration/test_fuzz.py --timeout 0
 
@@ -68,7 +68,7 @@ hosts: install ## Do a job on several hosts (network namespaces) of which one jo
 	$(BIN)/pytest -m "slow or not slow" -rs -p no:cacheprovider tests/acceptance/test_hosts.py
 
 clean: ## Remove .venv and all caches; data folders stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: install ## Write the versions that are installed to constraints.txt
