@@ -12,7 +12,16 @@ from fastapi import APIRouter, FastAPI
 from aparella import __version__
 from aparella.api import auth, problems
 from aparella.api.limits import BodyLimit
-from aparella.api.routes import collections, health, jobs, matches, models, pairs
+from aparella.api.routes import (
+    collections,
+    decisions,
+    health,
+    jobs,
+    matches,
+    models,
+    pairs,
+    review,
+)
 from aparella.db import engine
 from aparella.settings import Settings
 
@@ -43,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix=auth.PROTECTED)
-    for routes in (collections, jobs, matches, models, pairs):
+    for routes in (collections, decisions, jobs, matches, models, pairs, review):
         v1.include_router(routes.router)
     app.include_router(v1)
     app.include_router(health.router)

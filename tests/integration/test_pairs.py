@@ -494,8 +494,10 @@ def decide(db: sa.Engine, source: str, target: str, verdict: str) -> None:
     with transaction(db) as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO decision (source_id, target_id, verdict, decided_by, decided_at) "
-                "SELECT s.id, t.id, :verdict, 'anna', clock_timestamp() FROM record s, record t "
+                "INSERT INTO decision (source_id, target_id, catalogue_id, source_hash, "
+                "target_hash, verdict, decided_by, decided_at) "
+                "SELECT s.id, t.id, t.collection_id, s.text_hash, t.text_hash, :verdict, 'anna', "
+                "clock_timestamp() FROM record s, record t "
                 "WHERE s.key = :source AND t.key = :target"
             ),
             {"source": source, "target": target, "verdict": verdict},
