@@ -1,11 +1,14 @@
 """People's decisions: made, taken back, listed."""
 
+from functools import partial
 from typing import Annotated
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
 
-from aparella.api import problems
+from aparella.api import decision_imports, imports, problems, schemas
+from aparella.api.decision_imports import DecisionFileParameters
 from aparella.api.decision_schemas import (
     Decided,
     Decision,
@@ -14,7 +17,8 @@ from aparella.api.decision_schemas import (
     DecisionsParameters,
     NewDecision,
 )
-from aparella.api.dependencies import Database
+from aparella.api.dependencies import Database, ServerSettings
+from aparella.api.routes.jobs import accepted
 from aparella.db import decisions, jobs, records, review
 from aparella.db.decisions import Said
 from aparella.db.engine import transaction
@@ -54,6 +58,40 @@ def decide(request: Decisions, db: Database) -> Decided:
                 for one in request.decisions
             ]
     return Decided(ids=ids)
+
+
+@router.post(
+    "/import",
+    status_code=202,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            },
+        }
+    },
+)
+async def upload_decisions(
+    parameters: Annotated[DecisionFileParameters, Query()],
+    request: Request,
+    response: Response,
+    db: Database,
+    settings: ServerSettings,
+) -> schemas.Job:
+    """Start importing a file of decisions, which is the body as it stands: CSV, NDJSON or Parquet.
+
+    Its columns: source_key, target_key, verdict (accept, reject or none), and reviewer and note if
+    it has them.
+    """
+    enqueue = partial(
+        decision_imports.enqueue,
+        db,
+        parameters=parameters,
+        largest_file=settings.max_upload_mb * 1_000_000,
+    )
+    job_id = await imports.upload(request, enqueue)
+    return await to_thread.run_sync(accepted, db, job_id, response)
 
 
 @router.get("")

@@ -24,7 +24,16 @@ State = Literal[
     "queued", "running", "cancelling", "succeeded", "succeeded_with_errors", "failed", "cancelled"
 ]
 Kind = Literal[
-    "import", "embed", "index", "match", "pairs", "train", "evaluate", "promote", "texts"
+    "import",
+    "embed",
+    "index",
+    "match",
+    "pairs",
+    "decisions",
+    "train",
+    "evaluate",
+    "promote",
+    "texts",
 ]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_ID)]
