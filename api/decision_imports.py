@@ -111,15 +111,13 @@ def _fault(
         return (
             "verdict",
             "bad_verdict",
-            f"the verdict is {quoted(verdict)}: give accept, reject, or none where the catalogue "
-            "has no counterpart",
+            f"the verdict is {quoted(verdict)}: give accept, reject, or none (no counterpart)",
         )
     if verdict == "none" and target is not None:
         return (
             "target_key",
             "target_of_none",
-            "the verdict none says that there is no counterpart, and a target_key is given: leave "
-            "it blank, or write reject",
+            "none says that there is no counterpart: leave target_key blank, or write reject",
         )
     if verdict != "none" and target is None:
         return (

@@ -10,7 +10,9 @@ from aparella.api import problems
 LARGEST_DOCUMENT = 64 * 1024
 """Bytes of a body that is no file: such a body is held in memory."""
 
-_UPLOAD = re.compile(r"/v1/(collections/[^/]+/records|pairs/[^/]+|decisions/import|models/[^/]+/import)")
+_UPLOAD = re.compile(
+    r"/v1/(collections/[^/]+/records|pairs/[^/]+|decisions/import|models/[^/]+/import)"
+)
 
 
 class BodyLimit:

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aparella.api import schemas
 from aparella.api.decision_schemas import Person
-from aparella.db import agreement, review
+from aparella.db import review
+from aparella.db.agreement import Progress as FoundProgress
+from aparella.db.agreement import Reviewer as FoundReviewer
 from aparella.workers.evaluation.agreement import Agreement as FoundAgreement
 
 MOST_LINES = 50
@@ -30,9 +32,9 @@ class NextRequest(BaseModel):
 
     by: Person
     limit: Annotated[int, Field(ge=1, le=MOST_LINES)] = 1
-    order: Annotated[
-        str, Field(max_length=510, pattern=r"^(uncertain|listed|value:[^\x00]+)$")
-    ] = "uncertain"
+    order: Annotated[str, Field(max_length=510, pattern=r"^(uncertain|listed|value:[^\x00]+)$")] = (
+        "uncertain"
+    )
     minutes: Annotated[int, Field(ge=1, le=120)] = review.LEASE_MINUTES
     """After which somebody else may get the lines."""
 
@@ -130,8 +132,8 @@ class Review(BaseModel):
     @classmethod
     def of(
         cls,
-        progress: agreement.Progress,
-        reviewers: Sequence[agreement.Reviewer],
+        progress: FoundProgress,
+        reviewers: Sequence[FoundReviewer],
         pairs: Sequence[FoundAgreement],
     ) -> Self:
         """Build the document."""

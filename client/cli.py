@@ -10,6 +10,7 @@ import typer
 from aparella import __version__
 from aparella.client import (
     datafolder,
+    decision_commands,
     job_commands,
     model_commands,
     outcome,
@@ -18,6 +19,7 @@ from aparella.client import (
     pair_commands,
     progress,
     report_commands,
+    review_commands,
     stack,
     units,
 )
@@ -36,6 +38,8 @@ app.add_typer(job_commands.app, name="job")
 app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.train)
 app.add_typer(pair_commands.app, name="pairs")
+app.add_typer(decision_commands.app, name="decisions")
+app.command()(review_commands.review)
 app.add_typer(report_commands.app, name="report")
 for local in (stack.up, stack.down, stack.status, stack.demo):
     app.command(rich_help_panel="Local stack")(local)

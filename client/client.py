@@ -19,6 +19,7 @@ from aparella.client import outfile, uploads
 from aparella.client.model_calls import ModelCalls
 from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match
 from aparella.client.pair_calls import PairCalls
+from aparella.client.review_calls import ReviewCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
 
@@ -29,7 +30,7 @@ PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
 
-class Client(ModelCalls, PairCalls):
+class Client(ModelCalls, PairCalls, ReviewCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer

@@ -294,3 +294,6 @@ class Collected(_Document):
 
 
 AnyDocument = TypeVar("AnyDocument", bound=_Document)
+
+Document = _Document
+"""What documents of other modules are made from."""

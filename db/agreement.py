@@ -67,7 +67,7 @@ _ANSWERS = sa.text(f"""
 
 @dataclass(frozen=True)
 class Progress:
-    """Lines of a review: `decided`, `leased` and `open` add up to all; `skipped` are not decided."""
+    """Lines: `decided`, `leased` and `open` add up to all; `skipped` are not decided."""
 
     lines: int
     decided: int
@@ -99,9 +99,7 @@ def reviewers(connection: sa.Connection, reviewed: Reviewed) -> list[Reviewer]:
     return [Reviewer(**row._mapping) for row in connection.execute(_REVIEWERS, values)]
 
 
-def answers(
-    connection: sa.Connection, reviewed: Reviewed
-) -> Iterator[tuple[int, str, str]]:
+def answers(connection: sa.Connection, reviewed: Reviewed) -> Iterator[tuple[int, str, str]]:
     """Line, person and answer, where more than one person answered, by line."""
     values = {"job": reviewed.job_id, "catalogue": reviewed.catalogue_id}
     for row in connection.execute(_ANSWERS, values):

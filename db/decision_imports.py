@@ -67,7 +67,7 @@ class Counts:
 
 
 def gather(connection: sa.Connection, upload_id: int, source_id: int, target_id: int) -> Counts:
-    """Fill `decision_row` with the upload's rows that are right, after unknown keys were refused."""
+    """Fill `decision_row` with the rows that are right; unknown keys were refused before."""
     values = {"upload": upload_id, "source": source_id, "target": target_id}
     connection.execute(_ROWS, values)
     connection.execute(sa.text("ANALYZE decision_row"))

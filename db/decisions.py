@@ -1,7 +1,7 @@
 """What people decide about pairs of records: only ever added, never changed and never deleted.
 
-A decision is `accept`, `reject`, or `none`: the catalogue has no counterpart. `undo` is a row of its
-own that takes an earlier one back. Each knows the texts that it was about, so that it holds for
+A decision is `accept`, `reject`, or `none`: the catalogue has no counterpart. `undo` is a row of
+its own that takes an earlier one back. Each knows the texts that it was about, so that it holds for
 whatever job comes later, for as long as the texts are the same.
 """
 
@@ -200,9 +200,7 @@ def add(
     return [int(row.id) for row in connection.execute(_IDS, {"catalogue": catalogue_id})]
 
 
-def _complain(
-    connection: sa.Connection, one: Said, source_id: int, catalogue_id: int
-) -> None:
+def _complain(connection: sa.Connection, one: Said, source_id: int, catalogue_id: int) -> None:
     query = sa.text("""
         SELECT c.name, r.id IS NOT NULL AS known, r.removed_at IS NULL AS there
         FROM collection c LEFT JOIN record r ON r.collection_id = c.id AND r.key = :key

@@ -114,7 +114,7 @@ def gather(connection: sa.Connection, pair_set: PairSet) -> tuple[int, list[Noti
             row.target_key,
             "decided about, but one of the two records was removed by a later import"
             if row.removed
-            else "decided about, but one of the two texts was changed by a later import: decide anew",
+            else "decided about, but one of the two texts was changed since: decide anew",
         )
         for row in connection.execute(_OUTDATED, values)
     ]

@@ -253,9 +253,7 @@ def give_back(
     return connection.execute(_RETURN, values).rowcount
 
 
-def lease_undone(
-    connection: sa.Connection, job_id: int, decision_id: int, *, by: str
-) -> None:
+def lease_undone(connection: sa.Connection, job_id: int, decision_id: int, *, by: str) -> None:
     """Give a line to whoever has just undone a decision about it, unless another has it."""
     values = {"job": job_id, "decision": decision_id, "by": by, "minutes": LEASE_MINUTES}
     connection.execute(_LEASE_UNDONE, values)

@@ -568,9 +568,7 @@ def test_what_is_said_about_decisions(context: Context, api: TestClient) -> None
     assert rows(context.db, "SELECT positive FROM pair") == [(True,)]
 
 
-def test_what_was_undone_or_has_another_text_is_no_pair(
-    context: Context, api: TestClient
-) -> None:
+def test_what_was_undone_or_has_another_text_is_no_pair(context: Context, api: TestClient) -> None:
     for number in (1, 2, 3):
         decide(context.db, f"L{number}", f"C{number}", "accept")
     (first,) = rows(context.db, "SELECT min(id) FROM decision")

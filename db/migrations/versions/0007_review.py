@@ -49,9 +49,7 @@ def upgrade() -> None:
         "review_line",
         sa.Column("job_id", sa.BigInteger(), nullable=False),
         sa.Column("source_id", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "place", sa.BigInteger(), nullable=False, comment="Uncertain lines first, mixed"
-        ),
+        sa.Column("place", sa.BigInteger(), nullable=False, comment="Uncertain lines first, mixed"),
         sa.Column("skips", sa.Integer(), server_default="0", nullable=False),
         sa.Column("leased_by", sa.Text()),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
@@ -91,29 +89,21 @@ def _extend_decision() -> None:
     op.add_column("decision", sa.Column("catalogue_id", sa.BigInteger()))
     op.add_column(
         "decision",
-        sa.Column(
-            "undoes_id", sa.BigInteger(), comment="The decision that this one takes back"
-        ),
+        sa.Column("undoes_id", sa.BigInteger(), comment="The decision that this one takes back"),
     )
     op.add_column(
         "decision",
-        sa.Column(
-            "source_hash", postgresql.BYTEA(), comment="Of the text that was decided about"
-        ),
+        sa.Column("source_hash", postgresql.BYTEA(), comment="Of the text that was decided about"),
     )
     op.add_column("decision", sa.Column("target_hash", postgresql.BYTEA()))
     op.execute(FILL)
     for name in ("catalogue_id", "source_hash"):
         op.alter_column("decision", name, nullable=False)
-    op.alter_column(
-        "decision", "target_id", nullable=True, comment="NULL: none of the catalogue"
-    )
+    op.alter_column("decision", "target_id", nullable=True, comment="NULL: none of the catalogue")
     op.create_foreign_key(
         "fk_decision_catalogue_id", "decision", "collection", ["catalogue_id"], ["id"]
     )
-    op.create_foreign_key(
-        "fk_decision_undoes_id", "decision", "decision", ["undoes_id"], ["id"]
-    )
+    op.create_foreign_key("fk_decision_undoes_id", "decision", "decision", ["undoes_id"], ["id"])
     op.create_unique_constraint("uq_decision_undoes_id", "decision", ["undoes_id"])
     op.create_index("ix_decision_catalogue_id_id", "decision", ["catalogue_id", "id"])
     op.execute("ALTER TABLE decision DROP CONSTRAINT ck_decision_verdict")
