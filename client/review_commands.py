@@ -51,8 +51,8 @@ def review(
 
     A number accepts that candidate, n says that the catalogue has no counterpart, r rejects all
     that are shown, /text searches the catalogue, s skips, u undoes, q quits. Words after a number,
-    n or r are kept as a note. Each answer is stored at once: quit whenever you like and go on later.
-    Several people may review a job at the same time.
+    n or r are kept as a note. Each answer is stored at once: quit whenever you like, and go on
+    later. Several people may review a job at the same time.
     """
     with session.connect() as client:
         if status:

@@ -24,12 +24,13 @@ _SEARCH = sa.text("""
         LIMIT :wide),
     keyed AS (
         SELECT r.id FROM record r
-        WHERE r.collection_id = :collection AND r.key = :text AND r.removed_at IS NULL)
+        WHERE r.collection_id = :collection AND r.removed_at IS NULL
+          AND r.key IN (:text, upper(:text), lower(:text)))
     SELECT r.key, r.text, encode(r.text_hash, 'hex') AS hash, r.attributes,
            word_similarity(asked.plain, report_internal.plain(r.text)) AS similarity
     FROM (SELECT id FROM near UNION SELECT id FROM worded UNION SELECT id FROM keyed) f
     JOIN record r ON r.id = f.id, asked
-    ORDER BY r.key = :text DESC,
+    ORDER BY r.key IN (:text, upper(:text), lower(:text)) DESC,
              to_tsvector('simple'::regconfig, report_internal.plain(r.text))
                @@ plainto_tsquery('simple', asked.plain) DESC,
              similarity DESC, r.id
