@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from aparella.db.decisions import NOT_UNDONE
-from aparella.db.review import DECIDED, SHOWN, Reviewed
+from aparella.db.review import ALL, SHOWN, Reviewed
 
 _PROGRESS = sa.text(f"""
+    WITH {ALL}
     SELECT count(*) AS lines, count(*) FILTER (WHERE decided) AS decided,
            count(*) FILTER (WHERE NOT decided AND leased) AS leased,
            count(*) FILTER (WHERE NOT decided AND NOT leased) AS open,
            count(*) FILTER (WHERE NOT decided AND skips > 0) AS skipped
     FROM (SELECT l.skips, coalesce(l.lease_until > clock_timestamp(), false) AS leased,
-                 {DECIDED} AS decided
+                 l.source_id IN (SELECT d.source_id FROM decided d) AS decided
           FROM review_line l JOIN record s ON s.id = l.source_id
           WHERE l.job_id = :job AND s.removed_at IS NULL) lines
 """)
@@ -89,7 +90,11 @@ class Reviewer:
 
 def progress(connection: sa.Connection, reviewed: Reviewed) -> Progress:
     """How far the review has come."""
-    values = {"job": reviewed.job_id, "catalogue": reviewed.catalogue_id}
+    values = {
+        "job": reviewed.job_id,
+        "source": reviewed.source_id,
+        "catalogue": reviewed.catalogue_id,
+    }
     return Progress(**connection.execute(_PROGRESS, values).one()._mapping)
 
 

@@ -14,13 +14,9 @@ import sqlalchemy as sa
 from aparella.errors import ConflictError, NotFoundError
 
 NOT_UNDONE = """d.verdict <> 'undo'
-    AND NOT EXISTS (SELECT FROM decision u WHERE u.undoes_id = d.id)"""
-"""Whether a decision `d` was not taken back."""
-STANDING = f"""(
-    SELECT DISTINCT ON (d.source_id, d.catalogue_id, d.target_id) d.*
-    FROM decision d WHERE {NOT_UNDONE}
-    ORDER BY d.source_id, d.catalogue_id, d.target_id, d.decided_at DESC, d.id DESC)"""
-"""The last decision about each pair, and the last `none` about each line and catalogue."""
+    AND (SELECT u.id FROM decision u WHERE u.undoes_id = d.id) IS NULL"""
+"""Whether a decision `d` was not taken back. Looked up by the index, one by one: NOT EXISTS would
+become a join with the whole table, for each line anew."""
 
 _CREATE = sa.text("""
     CREATE TEMPORARY TABLE decision_row (

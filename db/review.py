@@ -13,8 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella.db.decisions import STANDING
-
 SHOWN = 10
 """Candidates that a review looks at."""
 BLOCK = 32
@@ -52,25 +50,40 @@ _BUILD = sa.text(f"""
     SELECT :job, source_id, row_number() OVER (ORDER BY block, turn, n) FROM turns
     ON CONFLICT (job_id, source_id) DO UPDATE SET place = excluded.place
 """)
-DECIDED = f"""(
-    EXISTS (
-        SELECT FROM {STANDING} d LEFT JOIN record t ON t.id = d.target_id
-        WHERE d.source_id = s.id AND d.catalogue_id = :catalogue AND d.source_hash = s.text_hash
-          AND (d.verdict = 'accept' AND t.removed_at IS NULL AND t.text_hash = d.target_hash
-               OR d.verdict = 'none' AND NOT EXISTS (
-                   SELECT FROM match m JOIN record f ON f.id = m.target_id
-                   WHERE m.job_id = :job AND m.source_id = s.id AND m.rank = 1
-                     AND greatest(f.created_at, f.text_changed_at) > d.decided_at)))
-    OR EXISTS (SELECT FROM match m WHERE m.job_id = :job AND m.source_id = s.id AND m.rank = 1)
-       AND NOT EXISTS (
-        SELECT FROM match m JOIN record t ON t.id = m.target_id
-        WHERE m.job_id = :job AND m.source_id = s.id AND m.rank <= {SHOWN}
-          AND t.removed_at IS NULL AND NOT EXISTS (
-            SELECT FROM {STANDING} d
-            WHERE d.source_id = s.id AND d.catalogue_id = :catalogue AND d.target_id = t.id
-              AND d.verdict = 'reject' AND d.source_hash = s.text_hash
-              AND d.target_hash = t.text_hash)))"""
-"""Whether the line of the record `s` is decided."""
+DECIDED = f"""
+    standing AS MATERIALIZED (
+        SELECT DISTINCT ON (d.source_id, d.target_id)
+               d.source_id, d.target_id, d.verdict, d.decided_at, d.decided_by
+        FROM decision d
+        JOIN record s ON s.id = d.source_id AND s.collection_id = :source
+         AND s.text_hash = d.source_hash
+        LEFT JOIN record t ON t.id = d.target_id
+        WHERE d.catalogue_id = :catalogue AND {{among}}
+          AND (d.target_id IS NULL OR t.text_hash = d.target_hash AND t.removed_at IS NULL)
+          AND d.verdict <> 'undo'
+          AND d.id NOT IN (SELECT u.undoes_id FROM decision u WHERE u.undoes_id IS NOT NULL)
+        ORDER BY d.source_id, d.target_id, d.decided_at DESC, d.id DESC
+    ), decided AS MATERIALIZED (
+        SELECT d.source_id FROM standing d WHERE d.verdict = 'accept'
+        UNION
+        SELECT d.source_id FROM standing d
+        LEFT JOIN match m ON m.job_id = :job AND m.source_id = d.source_id AND m.rank = 1
+        LEFT JOIN record f ON f.id = m.target_id
+        WHERE d.verdict = 'none'
+          AND coalesce(greatest(f.created_at, f.text_changed_at) <= d.decided_at, true)
+        UNION
+        SELECT m.source_id
+        FROM (SELECT DISTINCT source_id FROM standing WHERE verdict = 'reject') r
+        JOIN match m ON m.job_id = :job AND m.source_id = r.source_id AND m.rank <= {SHOWN}
+        JOIN record t ON t.id = m.target_id AND t.removed_at IS NULL
+        GROUP BY m.source_id
+        HAVING bool_and((m.source_id, m.target_id) IN (
+            SELECT d.source_id, d.target_id FROM standing d WHERE d.verdict = 'reject'))
+    )"""
+"""The decisions about texts of today, and the lines that are decided: worked out for all at once,
+since their number is that of decisions, which people make, and not that of lines. IN is always
+looked up in a hash; EXISTS, and a join, would be a loop where statistics are not of today."""
+ALL = DECIDED.format(among="true")
 _NUMBER = r"""CASE WHEN s.attributes ->> :attribute ~ '^\s*[-+]?[0-9]+([.,][0-9]+)?\s*$'
     THEN replace(s.attributes ->> :attribute, ',', '.')::numeric END"""
 _ORDERS = {
@@ -78,32 +91,39 @@ _ORDERS = {
     "listed": "l.source_id",
     "value": f"{_NUMBER} DESC NULLS LAST, l.place",
 }
-# lease: a line that another transaction has locked is one that another reviewer is being given
+# lease: a line that another transaction has locked is one that another reviewer is being given, so
+# it is passed over
 _LEASE = """
-    WITH next AS (
-        SELECT l.source_id, row_number() OVER () AS turn FROM (
+    WITH {all}, open AS MATERIALIZED (
+        SELECT o.source_id, row_number() OVER () AS turn FROM (
             SELECT l.source_id FROM review_line l JOIN record s ON s.id = l.source_id
             WHERE l.job_id = :job AND s.removed_at IS NULL
               AND (l.lease_until IS NULL OR l.lease_until <= clock_timestamp())
-              AND NOT {decided}
-            ORDER BY l.skips, {order}, l.source_id LIMIT :limit
-            FOR UPDATE OF l SKIP LOCKED) l)
+              AND l.source_id NOT IN (SELECT d.source_id FROM decided d)
+            ORDER BY l.skips, {order}, l.source_id LIMIT :wide) o
+    ), next AS MATERIALIZED (
+        SELECT l.source_id, open.turn FROM open JOIN review_line l USING (source_id)
+        WHERE l.job_id = :job
+          AND (l.lease_until IS NULL OR l.lease_until <= clock_timestamp())
+        ORDER BY open.turn LIMIT :limit FOR UPDATE OF l SKIP LOCKED
+    )
     UPDATE review_line l SET leased_by = :by,
         lease_until = clock_timestamp() + make_interval(mins => :minutes)
     FROM next WHERE l.job_id = :job AND l.source_id = next.source_id
     RETURNING next.turn, l.source_id, l.skips, l.lease_until
 """
+_AT_ONCE = 200
+"""Lines beyond those wanted that are looked for: others may be given as many at the same moment."""
 _SOURCES = sa.text("""
     SELECT s.id, s.key, s.text, encode(s.text_hash, 'hex') AS hash, s.attributes
     FROM record s WHERE s.id = ANY(:ids)
 """)
 _CANDIDATES = sa.text(f"""
+    WITH {DECIDED.format(among="d.source_id = ANY(:ids)")}
     SELECT m.source_id, m.rank, t.key, t.text, encode(t.text_hash, 'hex') AS hash, t.attributes,
            m.score, m.confidence, d.verdict, d.decided_by
-    FROM match m JOIN record t ON t.id = m.target_id JOIN record s ON s.id = m.source_id
-    LEFT JOIN {STANDING} d
-      ON d.source_id = m.source_id AND d.target_id = m.target_id AND d.catalogue_id = :catalogue
-     AND d.source_hash = s.text_hash AND d.target_hash = t.text_hash
+    FROM match m JOIN record t ON t.id = m.target_id
+    LEFT JOIN standing d ON d.source_id = m.source_id AND d.target_id = m.target_id
     WHERE m.job_id = :job AND m.source_id = ANY(:ids) AND m.rank <= {SHOWN}
       AND t.removed_at IS NULL
     ORDER BY m.source_id, m.rank
@@ -210,13 +230,15 @@ def lease(
         minutes: of the lease, by the database's clock.
     """
     name, _, attribute = order.partition(":")
-    query = _LEASE.format(decided=DECIDED, order=_ORDERS[name])
+    query = _LEASE.format(all=ALL, order=_ORDERS[name])
     values: dict[str, Any] = {
         "job": reviewed.job_id,
+        "source": reviewed.source_id,
         "catalogue": reviewed.catalogue_id,
         "by": by,
         "minutes": minutes,
         "limit": limit,
+        "wide": limit + _AT_ONCE,
     }
     if name == "value":
         values["attribute"] = attribute

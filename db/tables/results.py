@@ -51,8 +51,8 @@ decision = sa.Table(
         "OR (target_id IS NULL) = (verdict = 'none'))",
         name="target",
     ),
-    sa.Index(None, "source_id"),
-    sa.Index(None, "catalogue_id", "id"),
+    # None that begins with the catalogue: the two together would be read in full, for each line.
+    sa.Index(None, "source_id", "catalogue_id"),
 )
 
 review = sa.Table(

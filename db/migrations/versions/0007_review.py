@@ -78,6 +78,8 @@ def downgrade() -> None:
     op.create_check_constraint(
         op.f("ck_decision_verdict"), "decision", "verdict IN ('accept', 'reject')"
     )
+    op.drop_index("ix_decision_source_id_catalogue_id", table_name="decision")
+    op.create_index("ix_decision_source_id", "decision", ["source_id"])
     for name in ("undoes_id", "source_hash", "target_hash", "catalogue_id"):
         op.drop_column("decision", name)
     op.alter_column("decision", "target_id", nullable=False, comment=None)
@@ -105,7 +107,8 @@ def _extend_decision() -> None:
     )
     op.create_foreign_key("fk_decision_undoes_id", "decision", "decision", ["undoes_id"], ["id"])
     op.create_unique_constraint("uq_decision_undoes_id", "decision", ["undoes_id"])
-    op.create_index("ix_decision_catalogue_id_id", "decision", ["catalogue_id", "id"])
+    op.drop_index("ix_decision_source_id", table_name="decision")
+    op.create_index("ix_decision_source_id_catalogue_id", "decision", ["source_id", "catalogue_id"])
     op.execute("ALTER TABLE decision DROP CONSTRAINT ck_decision_verdict")
     for name, rule in (("verdict", VERDICTS), ("undoes", UNDOES), ("target", TARGET)):
         op.create_check_constraint(op.f(f"ck_decision_{name}"), "decision", rule)
