@@ -15,6 +15,7 @@ from aparella.api import auth, problems
 from aparella.api.limits import BodyLimit
 from aparella.api.routes import (
     collections,
+    decisions,
     health,
     jobs,
     matches,
@@ -22,6 +23,7 @@ from aparella.api.routes import (
     models,
     operation,
     pairs,
+    review,
     tokens,
 )
 from aparella.api.throttle import Throttle
@@ -56,7 +58,17 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))])
-    for routes in (collections, jobs, matches, models, operation, pairs, tokens):
+    for routes in (
+        collections,
+        decisions,
+        jobs,
+        matches,
+        models,
+        operation,
+        pairs,
+        review,
+        tokens,
+    ):
         v1.include_router(routes.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -10,7 +10,9 @@ from aparella.api import problems
 LARGEST_DOCUMENT = 64 * 1024
 """Bytes of a body that is no file: such a body is held in memory."""
 
-UPLOAD = re.compile(r"/v1/(collections/[^/]+/records|pairs/[^/]+|models/[^/]+/import)")
+UPLOAD = re.compile(
+    r"/v1/(collections/[^/]+/records|pairs/[^/]+|decisions/import|models/[^/]+/import)"
+)
 """Paths whose body is a file."""
 
 

@@ -14,6 +14,8 @@ _EXCEPTIONS: tuple[tuple[Scope, str, str], ...] = (
     ("submit", "POST", r"/v1/jobs"),
     ("submit", "POST", r"/v1/jobs/[^/]+/(cancel|retry|pause|resume)"),
     ("submit", "POST", r"/v1/pairs/[^/]+(/decisions)?"),
+    ("submit", "POST", r"/v1/decisions(/import)?"),
+    ("submit", "POST", r"/v1/jobs/[^/]+/review/(next|return)"),
     ("admin", "GET", r"/v1/tokens(/.*)?"),
 )
 

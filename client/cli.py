@@ -10,6 +10,7 @@ import typer
 from aparella import __version__
 from aparella.client import (
     datafolder,
+    decision_commands,
     job_commands,
     model_commands,
     operator_commands,
@@ -19,6 +20,7 @@ from aparella.client import (
     pair_commands,
     progress,
     report_commands,
+    review_commands,
     stack,
     token_commands,
     units,
@@ -38,6 +40,8 @@ app.add_typer(job_commands.app, name="job")
 app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.train)
 app.add_typer(pair_commands.app, name="pairs")
+app.add_typer(decision_commands.app, name="decisions")
+app.command()(review_commands.review)
 app.add_typer(report_commands.app, name="report")
 app.add_typer(operator_commands.worker_app, name="worker", rich_help_panel="Operation")
 app.add_typer(operator_commands.queue_app, name="queue", rich_help_panel="Operation")

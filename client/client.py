@@ -20,6 +20,7 @@ from aparella.client.model_calls import ModelCalls
 from aparella.client.models import AnyDocument, Collection, Job, JobProblem, Match
 from aparella.client.operator_calls import OperatorCalls
 from aparella.client.pair_calls import PairCalls
+from aparella.client.review_calls import ReviewCalls
 from aparella.client.token_calls import TokenCalls
 from aparella.client.transport import Transport
 from aparella.errors import ServiceUnavailableError
@@ -31,7 +32,7 @@ PATIENCE = 60.0
 """Seconds for which `wait` puts up with a server that is being restarted."""
 
 
-class Client(ModelCalls, OperatorCalls, PairCalls, TokenCalls):
+class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
     """Talks to one Aparella server.
 
     Every method raises `ServiceUnavailableError` if the server cannot be reached or cannot answer

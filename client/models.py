@@ -316,3 +316,7 @@ class NewToken(_Document):
     name: str
     scope: str
     token: str = field(repr=False)
+
+
+Document = _Document
+"""What documents of other modules are made from."""

@@ -166,6 +166,11 @@ def sentence(job: Job) -> str:
             )
             rows = units.plural(summary.get("rows", 0), "row")
             return f"Imported {output.what(job)}{after}: {rows}, {counts}."
+        case "decisions":
+            names = ("new", "unchanged", "duplicates", "refused", "accepted", "rejected", "none")
+            counts = ", ".join(f"{units.count(summary.get(name, 0))} {name}" for name in names)
+            rows = units.plural(summary.get("rows", 0), "row")
+            return f"Imported {output.what(job)}{after}: {rows}, {counts}."
         case "match":
             skipped = summary.get("skipped_embeddings", 0)
             known = f"; {units.plural(skipped, 'vector')} were there already" if skipped else ""

@@ -178,6 +178,9 @@ def what(job: Job) -> str:
     if job.kind == "pairs":
         names = (values.get("file") or values.get("filename"), values.get("pairs"))
         return " → ".join(str(name) for name in names if name)
+    if job.kind == "decisions":
+        names = (values.get("file") or values.get("filename"), values.get("target"))
+        return " → ".join(str(name) for name in names if name)
     source = values.get("source") if job.kind == "match" else values.get("file")
     target = values.get("target") if job.kind == "match" else values.get("collection")
     source = source or (values.get("filename") if job.kind == "import" else None)

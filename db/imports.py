@@ -59,7 +59,9 @@ _UPSERT = sa.text("""
     ON CONFLICT (collection_id, key) DO UPDATE
     SET text = excluded.text, original = excluded.original, text_hash = excluded.text_hash,
         cleaner_version = excluded.cleaner_version, attributes = excluded.attributes,
-        updated_at = now(), removed_at = NULL
+        updated_at = now(), removed_at = NULL,
+        text_changed_at = CASE WHEN r.text_hash <> excluded.text_hash OR r.removed_at IS NOT NULL
+                               THEN now() ELSE r.text_changed_at END
     WHERE r.text_hash <> excluded.text_hash OR r.attributes <> excluded.attributes
        OR r.cleaner_version <> excluded.cleaner_version OR r.removed_at IS NOT NULL
 """)

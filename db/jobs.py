@@ -59,8 +59,8 @@ _RETRY_FROM = sa.text("""
 # again
 _APPLIED = sa.text("""
     SELECT EXISTS (SELECT FROM chunk c JOIN stage s ON s.id = c.stage_id
-                   WHERE s.job_id = :id AND s.handler IN ('apply', 'pairs') AND c.kind = 'work'
-                     AND c.state = 'done')
+                   WHERE s.job_id = :id AND s.handler IN ('apply', 'pairs', 'decisions')
+                     AND c.kind = 'work' AND c.state = 'done')
 """)
 _RETRY_JOB = sa.text("""
     UPDATE job SET state = 'running', error = NULL, finished_at = NULL, paused_at = NULL

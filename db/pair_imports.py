@@ -36,7 +36,7 @@ _UNKNOWN = sa.text("""
             (2, :target_column, :target, :target_name, u.text))
             AS f(place, field, collection_id, collection, key)
         LEFT JOIN record r ON r.collection_id = f.collection_id AND r.key = f.key
-        WHERE u.upload_id = :upload AND u.code IS NULL),
+        WHERE u.upload_id = :upload AND u.code IS NULL AND f.key IS NOT NULL),
     bad AS (SELECT DISTINCT ON (number) * FROM side WHERE id IS NULL OR removed
             ORDER BY number, place),
     plain AS (SELECT DISTINCT collection_id, key,
@@ -254,6 +254,25 @@ def gather(
         return
     connection.execute(_UNKNOWN, values)
     connection.execute(_BY_KEYS, values)
+
+
+def refuse_unknown(
+    connection: sa.Connection, upload_id: int, *, source: tuple[int, str], target: tuple[int, str]
+) -> None:
+    """Refuse rows whose `source_key` or `target_key` is unknown; each side is an id and a name.
+
+    A row without a target's key names no record there, and is not refused for that.
+    """
+    values = {
+        "upload": upload_id,
+        "source": source[0],
+        "source_name": source[1],
+        "source_column": "source_key",
+        "target": target[0],
+        "target_name": target[1],
+        "target_column": "target_key",
+    }
+    connection.execute(_UNKNOWN, values)
 
 
 def refuse_contradictions(connection: sa.Connection, upload_id: int, pair_set_id: int) -> None:

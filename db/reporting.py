@@ -15,7 +15,7 @@ from aparella.db.tables import DIMENSIONS
 ROLE = "aparella_report"
 """The group of all report logins: it sees schema `report` and nothing else."""
 
-VERSION = 1
+VERSION = 2
 """Of the contract: what views and functions there are, with what arguments and columns. It rises
 with every change, and docs/reports.md says what changed; what would break a report is not changed
 but goes into a schema `report_v2` beside this one."""
@@ -89,6 +89,19 @@ def install(connection: sa.Connection) -> None:
     """Create all views and functions, after `begin`."""
     for name in _FILES:
         _execute(connection, name)
+
+
+def install_review(connection: sa.Connection) -> None:
+    """Let the views know of decisions that are undone and of lines without a counterpart."""
+    _execute(connection, "views_data")  # the contract's version stands there
+    _execute(connection, "views_review")
+
+
+def remove_review(connection: sa.Connection) -> None:
+    """Put the views back as they were before `install_review`."""
+    connection.exec_driver_sql("DROP VIEW report.decisions")
+    _execute(connection, "views_matches")
+    admit(connection)
 
 
 def drop(connection: sa.Connection) -> None:

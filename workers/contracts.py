@@ -136,6 +136,12 @@ def pairs_stages(upload_id: int, pair_set_id: int, *, texts: bool = False) -> li
     return [*cleaning, NewStage("pairs", "pairs", "import", params)]
 
 
+def decisions_stages(upload_id: int, source_id: int, target_id: int) -> list[NewStage]:
+    """Stages of an import of people's decisions about records of two collections."""
+    params = {"upload_id": upload_id, "source_id": source_id, "target_id": target_id}
+    return [NewStage("decisions", "decisions", "import", params)]
+
+
 def embed_stages(model_id: int, collection_id: int) -> list[NewStage]:
     """Stages of an embed job."""
     return [_embed("embed", model_id, collection_id)]

@@ -32,7 +32,16 @@ State = Literal[
     "cancelled",
 ]
 Kind = Literal[
-    "import", "embed", "index", "match", "pairs", "train", "evaluate", "promote", "texts"
+    "import",
+    "embed",
+    "index",
+    "match",
+    "pairs",
+    "decisions",
+    "train",
+    "evaluate",
+    "promote",
+    "texts",
 ]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_ID)]

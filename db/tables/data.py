@@ -35,6 +35,11 @@ record = sa.Table(
     time("created_at", now=True),
     time("updated_at", now=True),
     time("removed_at"),
+    sa.Column(
+        "text_changed_at",
+        sa.TIMESTAMP(timezone=True),
+        comment="When it last got another text; NULL: never since it was created",
+    ),
     sa.UniqueConstraint("collection_id", "key"),
     sa.Index(None, "text_hash", "collection_id"),
     # For reports: a free text by trigrams and by words, and filters on attributes.

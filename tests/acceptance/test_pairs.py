@@ -52,8 +52,9 @@ def test_collecting_decisions(stack: Stack, folder: Path) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO decision (source_id, target_id, verdict, decided_by) "
-                "SELECT s.id, t.id, 'reject', 'anna' FROM record s, record t "
+                "INSERT INTO decision (source_id, target_id, catalogue_id, source_hash, "
+                "target_hash, verdict, decided_by) SELECT s.id, t.id, t.collection_id, "
+                "s.text_hash, t.text_hash, 'reject', 'anna' FROM record s, record t "
                 "WHERE s.key = 'L0' AND t.key IN ('C0', 'C1')"
             )
         )

@@ -290,7 +290,13 @@ def test_a_match_job_is_stored_with_its_stages(filled: TestClient) -> None:
     job = answer.json()
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
-    assert job["params"] == {"source": "list", "target": "catalogue", "k": 3}
+    assert job["params"] == {
+        "source": "list",
+        "target": "catalogue",
+        "k": 3,
+        "scoring": "fused",
+        "auto_accept": None,
+    }
     assert job["model"] == "all-MiniLM-L6-v2@1"
     names = [stage["name"] for stage in job["stages"]]
     assert names == ["embed source", "embed target", "drift", "index", "match"]

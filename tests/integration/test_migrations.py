@@ -49,3 +49,40 @@ def test_upgrading_twice_changes_nothing(db: sa.Engine) -> None:
     with db.connect() as connection:
         migrate.upgrade(connection)
         assert differences(connection) == []
+
+
+def test_decisions_from_before_know_their_texts(db: sa.Engine) -> None:
+    with db.connect() as connection:
+        migrate.downgrade(connection, "0003")
+        connection.execute(sa.text("INSERT INTO collection (name) VALUES ('list'), ('catalogue')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO record (collection_id, key, text, text_hash, cleaner_version) "
+                "SELECT id, name, name, decode(md5(name), 'hex'), 1 FROM collection"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO decision (source_id, target_id, verdict, decided_by) "
+                "SELECT s.id, t.id, 'accept', 'anna' FROM record s, record t "
+                "WHERE s.key = 'list' AND t.key = 'catalogue'"
+            )
+        )
+        old = connection.execute(sa.text("SELECT target_key, in_force FROM report.decisions")).all()
+        connection.commit()
+        migrate.upgrade(connection)
+        found = connection.execute(
+            sa.text(
+                "SELECT d.source_hash = s.text_hash AND d.target_hash = t.text_hash "
+                "AND d.catalogue_id = t.collection_id FROM decision d "
+                "JOIN record s ON s.id = d.source_id JOIN record t ON t.id = d.target_id"
+            )
+        ).scalar_one()
+        view = sa.text("SELECT target_key, in_force, texts_unchanged FROM report.decisions")
+        assert found
+        assert [tuple(row) for row in old] == [("catalogue", True)]
+        assert [tuple(row) for row in connection.execute(view)] == [("catalogue", True, True)]
+        connection.commit()
+        migrate.downgrade(connection, "0003")
+        kept = connection.execute(sa.text("SELECT verdict FROM decision")).scalars().all()
+        assert kept == ["accept"]

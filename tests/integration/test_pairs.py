@@ -494,8 +494,10 @@ def decide(db: sa.Engine, source: str, target: str, verdict: str) -> None:
     with transaction(db) as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO decision (source_id, target_id, verdict, decided_by, decided_at) "
-                "SELECT s.id, t.id, :verdict, 'anna', clock_timestamp() FROM record s, record t "
+                "INSERT INTO decision (source_id, target_id, catalogue_id, source_hash, "
+                "target_hash, verdict, decided_by, decided_at) "
+                "SELECT s.id, t.id, t.collection_id, s.text_hash, t.text_hash, :verdict, 'anna', "
+                "clock_timestamp() FROM record s, record t "
                 "WHERE s.key = :source AND t.key = :target"
             ),
             {"source": source, "target": target, "verdict": verdict},
@@ -564,6 +566,38 @@ def test_what_is_said_about_decisions(context: Context, api: TestClient) -> None
         ("conflict", "L1"),
     ]
     assert rows(context.db, "SELECT positive FROM pair") == [(True,)]
+
+
+def test_what_was_undone_or_has_another_text_is_no_pair(context: Context, api: TestClient) -> None:
+    for number in (1, 2, 3):
+        decide(context.db, f"L{number}", f"C{number}", "accept")
+    (first,) = rows(context.db, "SELECT min(id) FROM decision")
+    undo = {"verdict": "undo", "decision": first[0]}
+    answer = api.post("/v1/decisions", json={**BOTH, "by": "jordi", "decisions": [undo]})
+    assert answer.status_code == 201
+    drive.imported(context, "list", [*LIST[:2], ("L2", "UNA ALTRA COSA"), *LIST[3:]])
+    document = collect(api).json()
+    assert (document["decisions"], document["new"]) == (1, 1)
+    assert [(n["code"], n["source_key"]) for n in document["notices"]] == [("changed_text", "L2")]
+    assert rows(context.db, "SELECT r.key FROM pair p JOIN record r ON r.id = p.source_id") == [
+        ("L3",)
+    ]
+
+
+def test_no_counterpart_rejects_the_candidates(context: Context, api: TestClient) -> None:
+    job = drive.match(context.db, "list", "catalogue", k=3)
+    drive.run(context)
+    candidates = "SELECT t.key FROM match m JOIN record t ON t.id = m.target_id JOIN record s ON "
+    candidates += "s.id = m.source_id WHERE m.job_id = :job AND s.key = 'L1' ORDER BY m.rank"
+    first, second, third = (key for (key,) in rows(context.db, candidates, job=job))
+    decide(context.db, "L1", first, "accept")  # before, and so overruled
+    none = {"source_key": "L1", "verdict": "none"}
+    api.post("/v1/decisions", json={**BOTH, "by": "anna", "job": job, "decisions": [none]})
+    decide(context.db, "L1", third, "accept")
+    document = collect(api).json()
+    assert (document["decisions"], document["new"], document["rejected"]) == (2, 3, 2)
+    pairs_of = "SELECT r.key, p.positive FROM pair p JOIN record r ON r.id = p.target_id"
+    assert dict(rows(context.db, pairs_of)) == {first: False, second: False, third: True}
 
 
 def test_collecting_what_is_not_there(context: Context, api: TestClient) -> None:

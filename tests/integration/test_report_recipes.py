@@ -144,8 +144,10 @@ def _truth() -> dict[str, tuple[str, bool]]:
 def _decide(db: sa.Engine, job_id: int) -> None:
     """Known pairs that were found are accepted; of every fourth such line the first is rejected."""
     decide = sa.text("""
-        INSERT INTO decision (job_id, source_id, target_id, verdict, decided_by, note)
-        SELECT :job, m.source_id, m.target_id, :verdict, :by, :note
+        INSERT INTO decision (job_id, source_id, target_id, catalogue_id, source_hash,
+                              target_hash, verdict, decided_by, note)
+        SELECT :job, m.source_id, m.target_id, t.collection_id, s.text_hash, t.text_hash,
+               :verdict, :by, :note
         FROM match m JOIN record s ON s.id = m.source_id JOIN record t ON t.id = m.target_id
         WHERE m.job_id = :job AND s.key = :line
           AND CASE WHEN :verdict = 'accept' THEN t.key = :code

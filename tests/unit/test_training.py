@@ -219,7 +219,7 @@ def test_memory_that_runs_out_says_what_to_lower(
 def test_too_little_memory_is_said_before_the_first_step(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparation.memory, "available", lambda: 1_000_000)
+    monkeypatch.setattr(preparation.machine, "memory_free", lambda: 1_000_000)
     with pytest.raises(JobError, match=r"Only 0 MiB are free\. Lower batch_size"):
         run(base, tmp_path, small(), lambda _: pytest.fail("a step was done"))
 
