@@ -32,7 +32,8 @@ _BUILD = sa.text(f"""
         FROM record r
         LEFT JOIN match a ON a.job_id = :job AND a.source_id = r.id AND a.rank = 1
         LEFT JOIN match b ON b.job_id = :job AND b.source_id = r.id AND b.rank = 2
-        WHERE r.collection_id = :source AND r.removed_at IS NULL
+        LEFT JOIN answer w ON w.job_id = :job AND w.source_id = r.id
+        WHERE r.collection_id = :source AND r.removed_at IS NULL AND NOT coalesce(w.accepted, false)
           AND (a.source_id IS NOT NULL OR r.created_at <= :until)
     ), ranked AS (
         SELECT b.*, row_number() OVER (ORDER BY b.certainty, b.source_id) - 1 AS n,
