@@ -19,11 +19,15 @@ from aparella.spreadsheet import safe
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-MatchRow = tuple[str, str, int | None, str | None, str | None, float | None, float | None]
-"""source key and text, rank (1 = best), target key and text, score, confidence.
+MatchRow = tuple[
+    *tuple[str, str, int | None, str | None, str | None, float | None, float | None],
+    *tuple[bool | None, str | None],
+]
+"""source key and text, rank (1 = best), target key and text, score, confidence, accepted, why.
 
-All from rank on is None for a source record that has no candidate; confidence is also None until
-there is one.
+All from rank on is None for a source record that has no candidate. Confidence is also None where
+the evidence was not weighed; whether it was accepted unseen, and why it is the best, are known of
+first candidates only.
 """
 
 COLUMNS = (
@@ -34,10 +38,14 @@ COLUMNS = (
     "target_text",
     "score",
     "confidence",
+    "accepted",
+    "why",
 )
 
 DECIMALS = 6
 """Of scores and confidences in text; a float32 cosine has no more that mean anything."""
+
+_ACCEPTED = {None: None, False: "no", True: "yes"}
 
 ROW_GROUP = 10_000
 """Rows of a Parquet row group."""
@@ -54,6 +62,8 @@ _SCHEMA = pa.schema(
         pa.field("target_text", pa.string()),
         pa.field("score", pa.float64()),
         pa.field("confidence", pa.float64()),
+        pa.field("accepted", pa.bool_()),
+        pa.field("why", pa.string()),
     ]
 )
 
@@ -101,11 +111,12 @@ def _csv_lines(rows: Iterable[MatchRow], shown: Callable[[str], str]) -> Iterato
     # The writer quotes a cell for the characters of its line end: both must be in it.
     writer = csv.writer(buffer, lineterminator="\r\n")
     yield ",".join(COLUMNS) + "\n"
-    for *cells, score, confidence in rows:
+    for *cells, score, confidence, accepted, why in rows:
         buffer.seek(0)
         buffer.truncate()
         texts = [shown(cell) if isinstance(cell, str) else cell for cell in cells]
-        writer.writerow([*texts, _decimal(score), _decimal(confidence)])
+        said = (_ACCEPTED[accepted], None if why is None else shown(why))
+        writer.writerow([*texts, _decimal(score), _decimal(confidence), *said])
         yield buffer.getvalue()[:-2] + "\n"
 
 
@@ -115,8 +126,8 @@ def _decimal(value: float | None) -> str:
 
 def _ndjson_lines(rows: Iterable[MatchRow]) -> Iterator[str]:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    for *cells, score, confidence in rows:
-        values = (*cells, _rounded(score), _rounded(confidence))
+    for *cells, score, confidence, accepted, why in rows:
+        values = (*cells, _rounded(score), _rounded(confidence), accepted, why)
         yield encode(dict(zip(COLUMNS, values, strict=True))) + "\n"
 
 

@@ -163,6 +163,10 @@ class Match(_FromDatabase):
     target_text: str | None
     score: float | None
     confidence: float | None
+    accepted: bool | None
+    """Accepted unseen; null but for first candidates whose evidence was weighed."""
+    evidence: dict[str, Any] | None
+    """Why it is the first: `agree`, `contradict`, `moved`; see docs/matching.md."""
 
 
 class Matches(BaseModel):

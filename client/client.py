@@ -244,6 +244,7 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
         path: str | Path,
         *,
         raw: bool = False,
+        language: str = "en",
         on_bytes: Callable[[int], None] | None = None,
     ) -> Path:
         """Write all of a match job's candidates to a .csv, .ndjson or .parquet file.
@@ -253,6 +254,7 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
         Args:
             job_id: of a match job.
             path: of the file; one that is there is replaced.
+            language: of the column `why`: `ca`, `es` or `en`.
             raw: in CSV, leave texts that a spreadsheet would take for formulas as they are.
             on_bytes: called with the number of bytes received so far.
 
@@ -262,6 +264,8 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
         """
         path = Path(path)
         params = {"format": outfile.format_of(path)}
+        if language != "en":
+            params["language"] = language
         if raw:
             params["raw"] = "true"
         with outfile.replacing(path) as file:

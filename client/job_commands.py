@@ -107,6 +107,9 @@ def matches(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, help="Source records to print.")
     ] = 10,
+    language: Annotated[
+        str, typer.Option(metavar="ca|es|en", help="Of the file's column why.")
+    ] = "en",
     raw: Raw = False,
 ) -> None:
     """Print a match job's first candidates, or write all of them to a file."""
@@ -114,7 +117,7 @@ def matches(
         outfile.check(out)
     with session.connect() as client:
         if out is not None:
-            outcome.download(session, client, job_id, out, raw=raw)
+            outcome.download(session, client, job_id, out, language=language, raw=raw)
             return
         session.list(outcome.first_sources(client, job_id, limit), output.matches)
 

@@ -138,6 +138,8 @@ class Match(_Document):
     target_text: str | None
     score: float | None
     confidence: float | None = None
+    accepted: bool | None = None
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -130,15 +130,27 @@ def finish(
 
 
 def download(
-    session: Session, client: Client, job_id: int, out: Path, *, raw: bool = False
+    session: Session,
+    client: Client,
+    job_id: int,
+    out: Path,
+    *,
+    language: str = "en",
+    raw: bool = False,
 ) -> None:
-    """Write the job's matches to the file, with a bar, and say so; `raw` is `Client.export`'s."""
+    """Write the job's matches to the file, with a bar, and say so; see `Client.export`."""
     again = f"job matches {job_id} --out {out}" + (" --raw" if raw else "")
+    again += f" --language {language}" if language != "en" else ""
     with (
         interruptible(session, f"{out} was not written. Get it", again),
         progress.transfer(session.console, f"writing {out.name}") as show,
     ):
-        client.export(job_id, out, raw=raw, on_bytes=lambda received: show(received, None))
+        client.export(
+            *(job_id, out),
+            raw=raw,
+            language=language,
+            on_bytes=lambda received: show(received, None),
+        )
     session.say(f"Wrote {out} ({units.size(out.stat().st_size)}).")
 
 

@@ -30,10 +30,13 @@ _PLAN = sa.text("""
 # page: the source records of a job, those without any candidate too, in the order of their ids
 _ROWS = """
     SELECT s.id AS source_id, s.key AS source_key, s.text AS source_text, m.rank,
-           t.key AS target_key, t.text AS target_text, m.score, m.confidence
+           t.key AS target_key, t.text AS target_text, m.score, m.confidence,
+           CASE WHEN m.rank = 1 THEN a.accepted END AS accepted,
+           CASE WHEN m.rank = 1 THEN a.evidence END AS evidence
     FROM {sources} s
     LEFT JOIN match m ON m.job_id = :job AND m.source_id = s.id
     LEFT JOIN record t ON t.id = m.target_id
+    LEFT JOIN answer a ON a.job_id = :job AND a.source_id = s.id
     ORDER BY s.id, m.rank
 """
 _SOURCES = """
@@ -47,7 +50,10 @@ _SOURCES = """
 
 @dataclass(frozen=True)
 class Match:
-    """One candidate of a source record; rank None: the record has no candidate at all."""
+    """One candidate of a source record; rank None: the record has no candidate at all.
+
+    `accepted` (unseen) and `evidence` are of first candidates whose evidence was weighed.
+    """
 
     source_id: int
     source_key: str
@@ -57,6 +63,8 @@ class Match:
     target_text: str | None
     score: float | None
     confidence: float | None
+    accepted: bool | None = None
+    evidence: dict[str, Any] | None = None
 
 
 def plan(

@@ -17,6 +17,7 @@ from aparella.api.routes.jobs import Cursor, Limit
 from aparella.db import jobs, matches, records
 from aparella.db.engine import transaction
 from aparella.errors import ConflictError
+from aparella.workers.fusion.wording import Language, sentence
 
 PAGE_ROWS = 20_000
 """Candidates read at once, about: with many per source record a page has fewer source records."""
@@ -42,6 +43,8 @@ class ExportParameters(schemas.Parameters):
     """The file's format, and whether its CSV is for programs rather than for spreadsheets."""
 
     format: Literal["csv", "ndjson", "parquet"] = "csv"
+    language: Language = "en"
+    """Of the column `why`."""
     raw: bool = False
     """Leave texts that a spreadsheet would take for formulas as they are; the other formats do."""
 
@@ -96,7 +99,7 @@ def export_matches(
         write = partial(exports.csv_chunks, raw=True)
     disposition = f'attachment; filename="job-{job_id}.{parameters.format}"'
     return StreamingResponse(
-        write(map(_row, found)),
+        write(_row(match, parameters.language) for match in found),
         media_type=media_type,
         headers={"Content-Disposition": disposition},
     )
@@ -113,7 +116,7 @@ def _results(connection: sa.Connection, job_id: int) -> _Results:
     return _Results(job_id, source_id, job.finished_at or datetime.now(UTC), block)
 
 
-def _row(match: matches.Match) -> MatchRow:
+def _row(match: matches.Match, language: Language) -> MatchRow:
     return (
         match.source_key,
         match.source_text,
@@ -122,4 +125,6 @@ def _row(match: matches.Match) -> MatchRow:
         match.target_text,
         match.score,
         match.confidence,
+        match.accepted,
+        sentence(match.evidence, language) if match.evidence else None,
     )

@@ -44,10 +44,11 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
         *("source_key", "source_text", "rank", "target_key", "target_text"),
-        *("score", "confidence"),
+        *("score", "confidence", "accepted", "why"),
     ]
     assert len(rows) == 1_000 * 10
-    assert {row["confidence"] for row in rows} == {""}
+    firsts = [row for row in rows if row["rank"] == "1"]
+    assert all(0 < float(row["confidence"]) < 1 and row["why"] for row in firsts)
 
 
 @pytest.fixture(scope="module")

@@ -24,24 +24,28 @@ from aparella.spreadsheet import safe
 Writer = Callable[[Iterable[MatchRow]], Iterator[bytes]]
 WRITERS = [csv_chunks, ndjson_chunks, parquet_chunks]
 
-FOUND: MatchRow = ("7", 'XERINGA "150ML", È', 1, "A-1", "XERINGUES\nPER A", 0.8123456789, 0.5)
-UNSURE: MatchRow = ("7", "XERINGA", 2, "A-2", "XERINGUES", 1.0, None)
-LONELY: MatchRow = ("8", "BOSSA", None, None, None, None, None)
+FOUND: MatchRow = (
+    *("7", 'XERINGA "150ML", È', 1, "A-1", "XERINGUES\nPER A", 0.8123456789, 0.5),
+    *(True, "agrees: 150ML"),
+)
+UNSURE: MatchRow = ("7", "XERINGA", 2, "A-2", "XERINGUES", 1.0, None, None, None)
+LONELY: MatchRow = ("8", "BOSSA", *[None] * 7)
 
 
 def many(count: int, asked: list[int] | None = None) -> Iterator[MatchRow]:
     for number in range(count):
         if asked is not None:
             asked.append(number)
-        yield str(number), f"XERINGA {number}", 1, f"A-{number}", f"XERINGUES {number}", 0.5, None
+        record = (f"A-{number}", f"XERINGUES {number}")
+        yield str(number), f"XERINGA {number}", 1, *record, 0.5, None, None, None
 
 
 def test_csv() -> None:
     assert b"".join(csv_chunks([FOUND, UNSURE, LONELY])).decode() == (
-        "source_key,source_text,rank,target_key,target_text,score,confidence\n"
-        '7,"XERINGA ""150ML"", È",1,A-1,"XERINGUES\nPER A",0.812346,0.500000\n'
-        "7,XERINGA,2,A-2,XERINGUES,1.000000,\n"
-        "8,BOSSA,,,,,\n"
+        "source_key,source_text,rank,target_key,target_text,score,confidence,accepted,why\n"
+        '7,"XERINGA ""150ML"", È",1,A-1,"XERINGUES\nPER A",0.812346,0.500000,yes,agrees: 150ML\n'
+        "7,XERINGA,2,A-2,XERINGUES,1.000000,,,\n"
+        "8,BOSSA,,,,,,,\n"
     )
 
 
@@ -55,11 +59,11 @@ HARMLESS = ["-5", "+34600111222", "-1.234,5", "1e-5", "5-6", "A=1", "'=1", "", "
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("text", [*FORMULAS, *HARMLESS])
 def test_a_csv_runs_no_formula(text: str, raw: bool) -> None:
-    row: MatchRow = (text, f"{text}", 1, text, text, -0.5, None)
+    row: MatchRow = (text, f"{text}", 1, text, text, -0.5, None, False, text)
     lines = csv.reader(io.StringIO(b"".join(csv_chunks([row], raw=raw)).decode(), newline=""))
     _, cells = lines
     shown = f"'{text}" if text in FORMULAS and not raw else text
-    assert cells == [shown, shown, "1", shown, shown, "-0.500000", ""]
+    assert cells == [shown, shown, "1", shown, shown, "-0.500000", "", "no", shown]
     # The formats for programs have it as it is.
     assert json.loads(b"".join(ndjson_chunks([row])))["source_text"] == text
     table = pq.read_table(io.BytesIO(b"".join(parquet_chunks([row]))))
@@ -78,7 +82,7 @@ def test_ndjson() -> None:
     lines = b"".join(ndjson_chunks([FOUND, UNSURE, LONELY])).decode().splitlines()
     assert "È" in lines[0]
     assert [tuple(json.loads(line).items()) for line in lines] == [
-        tuple(zip(COLUMNS, (*FOUND[:5], 0.812346, 0.5), strict=True)),
+        tuple(zip(COLUMNS, (*FOUND[:5], 0.812346, 0.5, *FOUND[7:]), strict=True)),
         tuple(zip(COLUMNS, UNSURE, strict=True)),
         tuple(zip(COLUMNS, LONELY, strict=True)),
     ]
@@ -89,7 +93,7 @@ def test_parquet() -> None:
     assert table.column_names == list(COLUMNS)
     assert [tuple(row.values()) for row in table.to_pylist()] == [FOUND, UNSURE, LONELY]
     assert [str(field.type) for field in table.schema] == [
-        *("string", "string", "int32", "string", "string", "double", "double")
+        *("string", "string", "int32", "string", "string", "double", "double", "bool", "string")
     ]
 
 
@@ -170,9 +174,12 @@ def test_a_reader_who_leaves_ends_the_rows(writer: Writer) -> None:
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 scores = st.floats(-1, 1)
+ROWS = st.tuples(
+    *(texts, texts, st.integers(1, 100), texts, texts, scores, scores, st.booleans(), texts)
+)
 
 
-@given(st.lists(st.tuples(texts, texts, st.integers(1, 100), texts, texts, scores, scores)))
+@given(st.lists(ROWS))
 def test_whatever_is_written_reads_back(rows: list[MatchRow]) -> None:
     table = pq.read_table(io.BytesIO(b"".join(parquet_chunks(rows))))
     assert [tuple(row.values()) for row in table.to_pylist()] == rows

@@ -9,10 +9,10 @@ from aparella.workers.features.words import fold
 from aparella.workers.fusion.candidates import Candidates, lexical, unite
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, ranks
-from aparella.workers.fusion.explanation import LANGUAGES, sentence
 from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, joined
 from aparella.workers.fusion.model import default
 from aparella.workers.fusion.search import Answers, Scores, Shelf, search
+from aparella.workers.fusion.wording import LANGUAGES, sentence
 
 CATALOGUE = [
     "AGULLA HIPODÈRMICA CALIBRE 20G X 40MM, ESTÈRIL",

@@ -1,7 +1,7 @@
 """Why a candidate is the first: what agrees, what contradicts, and which evidence counted."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from aparella.workers.features import codes, negations
 from aparella.workers.features.agreement import agreement
@@ -13,33 +13,8 @@ Explanation: TypeAlias = dict[str, Any]
 """`agree`: texts that both have; `contradict`: pairs (of the line, of the record); `moved`: pairs
 (feature, how much more it added to the first candidate's utility than to the second's)."""
 
-Language = Literal["ca", "es", "en"]
-LANGUAGES: tuple[Language, ...] = ("ca", "es", "en")
-
 _WORDS = 5
 _MOVERS = 3
-_PHRASES: Mapping[Language, tuple[str, str, str]] = {
-    "ca": ("coincideix", "contradiu", "compta"),
-    "es": ("coincide", "contradice", "cuenta"),
-    "en": ("agrees", "contradicts", "counts"),
-}
-_EVIDENCE: Mapping[str, tuple[str, str, str]] = {
-    "cosine": ("el sentit", "el sentido", "meaning"),
-    "letters": ("les lletres", "las letras", "letters"),
-    "words": ("les paraules", "las palabras", "words"),
-    "joined": ("les paraules", "las palabras", "words"),
-    "expanded": ("les abreviatures", "las abreviaturas", "abbreviations"),
-    "token": ("les paraules", "las palabras", "words"),
-    "first": ("la primera paraula", "la primera palabra", "the first word"),
-    "shared": ("el codi", "el código", "the code"),
-    "part": ("part del codi", "parte del código", "part of the code"),
-    "missed": ("el que falta", "lo que falta", "what is missing"),
-    "figures": ("les xifres", "las cifras", "numbers"),
-    "agreeing": ("les mesures", "las medidas", "measures"),
-    "contradicting": ("les contradiccions", "las contradicciones", "contradictions"),
-    "length": ("la llargada", "la longitud", "length"),
-}
-"""How the first word of a feature's name is said."""
 
 
 def explain(line: Facts, record: Facts, idf: Callable[[str], float], lead: Vector) -> Explanation:
@@ -68,21 +43,3 @@ def explain(line: Facts, record: Facts, idf: Callable[[str], float], lead: Vecto
         "contradict": contradict,
         "moved": [[name, round(by, 2)] for by, name in movers[:_MOVERS] if abs(by) >= 0.01],
     }
-
-
-def sentence(explanation: Mapping[str, Any], language: Language = "en") -> str:
-    """One readable line."""
-    agrees, contradicts, counts = _PHRASES[language]
-    parts = []
-    if explanation["agree"]:
-        parts.append(f"{agrees}: {', '.join(explanation['agree'])}")
-    if explanation["contradict"]:
-        pairs = (f"{a} / {b}" for a, b in explanation["contradict"])
-        parts.append(f"{contradicts}: {', '.join(pairs)}")
-    place = LANGUAGES.index(language)
-    said = dict.fromkeys(
-        _EVIDENCE[name.split("_")[0]][place] for name, by in explanation["moved"] if by > 0
-    )
-    if said:
-        parts.append(f"{counts}: {', '.join(said)}")
-    return "; ".join(parts)
