@@ -1,13 +1,15 @@
 """Learn the fusion that ships, and show what it is worth on sets that it has not seen.
 
-    python -m bench._fusion examples/hospital FOLDER... [--save] [--ablate] [--curve] [--strength N]
+    python -m bench._fusion examples/hospital FOLDER... [--save] [--ablate] [--curve]
+        [--strength N] [--held-out]
 
 Folders are as those of `bench._recipes`. All figures are of the base model's vectors and of the
-training half of each set; the other half is not read. `--save` writes
+training half of each set; the other half is read with `--held-out` only. `--save` writes
 `src/aparella/workers/fusion/default.json`, learnt from all of them.
 """
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -68,11 +70,11 @@ class Set:
     pairs: list[tuple[str, str]]
 
 
-def read(folder: Path, encoder: SentenceEncoder) -> Set:
+def read(folder: Path, encoder: SentenceEncoder, *, held_out: bool = False) -> Set:
     """Find the candidates of a set's queries and the evidence for each."""
     data = _recipes.read(folder)
     right: dict[str, set[str]] = {}
-    for query, record in data.train + data.valid:
+    for query, record in _held_out(folder) if held_out else data.train + data.valid:
         right.setdefault(query, set()).add(record)
     queries = sorted(right)
     row_of = {text: row for row, text in enumerate(dict.fromkeys(data.catalogue.values()))}
@@ -94,6 +96,17 @@ def read(folder: Path, encoder: SentenceEncoder) -> Set:
     )
     held = [(data.queries[q], data.catalogue[r]) for q in queries for r in sorted(right[q])]
     return Set(folder.name, known, held)
+
+
+def _held_out(folder: Path) -> list[tuple[str, str]]:
+    """Pairs of the half that nothing is learnt from."""
+    if (folder / "pairs.csv").is_file():
+        with (folder / "pairs.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [(row["line"], row["code"]) for row in rows if row["known"] != "true"]
+    pairs, _ = _recipes.truth(folder)
+    testing = _recipes.halves(pairs)[1]
+    return [pair for pair in pairs if pair[0] in testing]
 
 
 def together(sets: Sequence[Set]) -> Known:
@@ -226,15 +239,18 @@ def main() -> None:
     """Read, learn, show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path)
-    for flag in ("--save", "--ablate", "--curve"):
+    for flag in ("--save", "--ablate", "--curve", "--held-out"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--strength", type=float, default=STRENGTH)
     chosen = parser.parse_args()
     encoder = SentenceEncoder(get_model_path())
     sets = [read(folder, encoder) for folder in chosen.folders]
-    for one in sets:
+    for folder, one in zip(chosen.folders, sets, strict=True):
         others = default([other for other in sets if other is not one], chosen.strength)
         show(f"{one.name}: learnt from the others", *applied(one, others), one.known.queries)
+        if chosen.held_out:
+            unseen = read(folder, encoder, held_out=True)
+            show(f"{one.name}: the other half", *applied(unseen, others), unseen.known.queries)
         own(one, others)
         if chosen.curve:
             for queries in (20, 50, 100, 200):

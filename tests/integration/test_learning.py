@@ -73,6 +73,7 @@ def settings_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "artifacts": f"file://{folder}",
         "encoder": "hash",
+        "anonymous": True,
         "embed_chunk": 200,
         "match_chunk": 200,
     }
@@ -287,3 +288,92 @@ def behind(db: sa.Engine, old: int) -> list[tuple[int, int]]:
     """)
     with transaction(db) as connection:
         return [tuple(row) for row in connection.execute(query, {"old": old, "now": now})]
+
+
+@pytest.fixture
+def encoding(settings: Settings) -> Iterator[Context]:
+    """A worker that has the real model, as only such a one weighs all evidence."""
+    real = settings.model_copy(update={"encoder": "sentence-transformers"})
+    db = create(real, name="encoding")
+    yield Context(db, real)
+    db.dispose()
+
+
+def matched(api: TestClient, context: Context, **request: Any) -> tuple[jobs.Job, list[Any]]:
+    job = ask(
+        api, context, kind="match", source="list", target="catalogue", model="hospital", **request
+    )
+    assert job.state == "succeeded", job.error
+    items: list[Any] = []
+    after: int | None = 0
+    while after is not None:
+        page = api.get(f"/v1/jobs/{job.id}/matches", params={"limit": 200, "after": after}).json()
+        items += page["items"]
+        after = page["next"]
+    return job, items
+
+
+def test_a_match_weighs_all_evidence_and_accepts_what_it_promised(
+    known: TestClient, encoding: Context
+) -> None:
+    model = api_model(known)
+    assert model["training"]["fusion"]["learnt"]
+    job, items = matched(known, encoding, k=4, auto_accept=0.9)
+    promised = job.params["auto_accept"]
+    assert promised["threshold"] is not None, promised["sentence"]
+    assert job.summary["plan"]["scoring"] == "fused"
+    firsts = [item for item in items if item["rank"] == 1]
+    assert len(firsts) == LINES
+    right = [item for item in firsts if item["target_key"][1:] == item["source_key"][1:]]
+    assert len(right) > 0.95 * LINES
+    for item in firsts:
+        expected = (
+            item["confidence"] >= round(promised["threshold"], 6) - 1e-6
+            and not item["evidence"]["contradict"]
+        )
+        assert item["accepted"] is expected
+    accepted = [item for item in firsts if item["accepted"]]
+    assert len(accepted) > LINES / 4
+    assert sum(item in right for item in accepted) >= 0.9 * len(accepted)
+    # The same question has the same answer, however the lines are cut into chunks.
+    smaller = Context(encoding.db, encoding.settings.model_copy(update={"match_chunk": 77}))
+    _, again = matched(known, smaller, k=4, auto_accept=0.9)
+    assert again == items
+
+
+def test_cosines_alone_are_no_confidences(known: TestClient, encoding: Context) -> None:
+    job, items = matched(known, encoding, k=2, scoring="cosine")
+    assert job.summary["plan"]["scoring"] == "cosine"
+    assert all(item["confidence"] is None and item["evidence"] is None for item in items)
+    refused = known.post(
+        "/v1/jobs",
+        json={
+            "kind": "match",
+            "source": "list",
+            "target": "catalogue",
+            "scoring": "cosine",
+            "auto_accept": 0.95,
+        },
+    )
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "auto_accept"
+
+
+def test_the_base_model_promises_nothing(known: TestClient) -> None:
+    base = "all-MiniLM-L6-v2"
+    answer = known.post(
+        "/v1/jobs",
+        json={
+            "kind": "match",
+            "source": "list",
+            "target": "catalogue",
+            "model": base,
+            "auto_accept": 0.95,
+        },
+    ).json()
+    assert answer["params"]["auto_accept"]["threshold"] is None
+    assert "too few" in answer["params"]["auto_accept"]["sentence"]
+
+
+def api_model(api: TestClient) -> Any:
+    return api.get("/v1/models/hospital/1").json()
