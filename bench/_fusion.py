@@ -53,7 +53,7 @@ SENSIBLE = {
 """Weights of standardised features before any data, set by hand and never adjusted: what everyone
 would say counts, in round numbers. Such weights hold up where learnt ones do not carry over (Dawes,
 "The robust beauty of improper linear models in decision making", 1979)."""
-STRENGTH = 3_000.0
+STRENGTH = 10_000.0
 """How strongly they hold against the sets, each of which counts as 500 queries."""
 QUERIES = 500.0
 FIRST_STRENGTH = 20.0
