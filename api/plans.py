@@ -60,7 +60,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case MatchRequest():
             source_id = _records(connection, "source", request.source)
             target_id = _records(connection, "target", request.target)
-            promised = _promise(connection, model, request)
+            promised = _promise(connection, model, request, source_id, target_id)
             stages = contracts.match_stages(
                 *(model.id, source_id, target_id, request.k),
                 scoring=request.scoring,
@@ -75,7 +75,9 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
             return JobPlan(model.id, contracts.index_stages(model.id, collection_id))
 
 
-def _promise(connection: sa.Connection, model: Model, request: MatchRequest) -> Promise | None:
+def _promise(
+    connection: sa.Connection, model: Model, request: MatchRequest, source_id: int, target_id: int
+) -> Promise | None:
     """What accepting unseen will come to, by answers that the model had not learnt from."""
     if request.auto_accept is None:
         return None
@@ -86,6 +88,13 @@ def _promise(connection: sa.Connection, model: Model, request: MatchRequest) -> 
             field="auto_accept",
         )
     known = models.trials(connection, model.id)
+    taught = pairs.collections(connection, model.training.get("pair_set_ids", []))
+    if known and (source_id, target_id) not in taught:
+        return Promise(
+            *(request.auto_accept, None, 0.0),
+            f"Nothing is accepted unseen: {model} was taught by other lists than these, and what "
+            "is true of one list need not be of another. Train on pairs of these.",
+        )
     return promise(Trials.from_json(known) if known else Trials(), request.auto_accept)
 
 

@@ -259,12 +259,12 @@ def main() -> None:
             for group in GROUPS:
                 less = [without(other, group) for other in sets]
                 mine = less[sets.index(one)]
-                bare = default([other for other in less if other is not mine])
+                bare = default([other for other in less if other is not mine], chosen.strength)
                 show(f"{one.name}: without {group}", *applied(mine, bare), one.known.queries)
                 own(mine, bare)
     if chosen.save:
         path = Path(fusion_model.__file__).with_name("default.json")
-        text = json.dumps(default(sets).to_json(), ensure_ascii=False, indent=1)
+        text = json.dumps(default(sets, chosen.strength).to_json(), ensure_ascii=False, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -110,7 +110,6 @@ def store(
         "score": scores,
     }
     copy.write(connection, "match", _FIELDS, columns, len(source_ids))
-    # The round's rows are sorted by (source, rank): the primary key is filled in order.
 
 
 def page(

@@ -152,6 +152,17 @@ def find_set(connection: sa.Connection, name: str) -> PairSet:
     return PairSet(**row._mapping)
 
 
+def collections(
+    connection: sa.Connection, pair_set_ids: Sequence[int]
+) -> set[tuple[int | None, int | None]]:
+    """The source and the target collection of each of some pair sets; None where it has none."""
+    query = sa.text(
+        "SELECT source_collection_id, target_collection_id FROM pair_set WHERE id = ANY(:ids)"
+    )
+    rows = connection.execute(query, {"ids": list(pair_set_ids)})
+    return {(row.source_collection_id, row.target_collection_id) for row in rows}
+
+
 def list_sets(connection: sa.Connection) -> list[PairSet]:
     """All pair sets, by name."""
     rows = connection.execute(sa.text(SETS + " ORDER BY p.name"))

@@ -85,7 +85,7 @@ def waiting(
 
 @dataclass
 class Context:
-    """A worker process's state. One model and one catalogue are kept, whichever were used last."""
+    """A worker process's state. One of each is kept, whichever was used last."""
 
     db: sa.Engine
     settings: Settings
@@ -143,15 +143,15 @@ class Context:
         key = (collection_id, repr(stamp))
         if self._shelf is None or self._shelf[0] != key:
             self._shelf = None
-            pages = list(records.text_pages(self.db, collection_id))
-            ids = np.concatenate([page for page, _ in pages]) if pages else np.empty(0, np.int64)
             with waiting(tick):
+                pages = list(records.text_pages(self.db, collection_id))
+                ids = np.concatenate([page for page, _ in pages] or [np.empty(0, np.int64)])
                 shelf = Shelf.build(ids, [text for _, page in pages for text in page])
             self._shelf = (key, shelf)
         return self._shelf[1]
 
-    def fusion(self, model_id: int) -> Fusion:
-        """How a model's version weighs evidence.
+    def fusion(self, model_id: int, tick: Tick) -> Fusion:
+        """How a model's version weighs evidence; `tick` is given signs of life.
 
         Raises:
             JobError: the artifact is not the registered one.
@@ -159,6 +159,7 @@ class Context:
         if self._fusion is None or self._fusion[0] != model_id:
             with transaction(self.db) as connection:
                 model = models.model_by_id(connection, model_id)
-            folder = artifacts.fetch(model.artifact_url, model.sha256, model.files)
+            with waiting(tick):
+                folder = artifacts.fetch(model.artifact_url, model.sha256, model.files)
             self._fusion = (model_id, Fusion.load(folder))
         return self._fusion[1]

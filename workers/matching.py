@@ -80,6 +80,8 @@ class Catalogue:
 
     def some(self, ids: Ids) -> tuple[Ids, NDArray[np.float32]]:
         """Those of some records that are here, in the order of their ids, and their vectors."""
+        if not len(self.ids):
+            return self.ids, self.vectors[:0]
         order = np.argsort(self.ids)
         place = np.searchsorted(self.ids, ids, sorter=order)
         found = order[np.minimum(place, max(len(order) - 1, 0))]

@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aparella.workers.encoder import SentenceEncoder, Vectors
+from aparella.workers.evaluation import split
 from aparella.workers.features import abbreviations
 from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.learning import MIN_QUERIES, Known, learn
 from aparella.workers.fusion.model import Fusion, default
 from aparella.workers.matching import DECIMALS
+from aparella.workers.text import text_hash
 
 POOL = 10_000
-"""Catalogue texts that are encoded for each set: all that letters and words bring up, all right
-ones, and others at random. A bound for the time that this takes."""
+"""Catalogue texts that are encoded for each set and half: those that letters and words bring up,
+the right ones, and at random as many others as there is room for."""
+MOST_QUERIES = 5_000
+"""Queries of a set that the fusion learns from: its 31 weights need no more, and each has some 20
+candidates of 31 numbers in memory."""
 _HALVES = (0, 1)
 
 
@@ -39,7 +44,17 @@ class KnownPair(Protocol):
         """Of the split; None: in no part."""
 
 
-Train = Callable[[int], Path]
+@dataclass(frozen=True)
+class Placed:
+    """A known pair and its fold, none of whose texts is in another fold of any set."""
+
+    source_text: str
+    target_text: str
+    fold: int
+
+
+Sets = Mapping[str, Sequence[Placed]]
+Train = Callable[[int, Sets], Path]
 """Trains a model on the pairs of one half (0: even folds, 1: odd ones) and gives its folder."""
 
 
@@ -75,44 +90,74 @@ def teach(
     Returns:
         The default fusion where there are too few pairs to learn from.
     """
-    placed = {name: [p for p in pairs if p.fold is not None] for name, pairs in sets.items()}
+    placed = _placed(sets)
     queries = {p.source_text for pairs in placed.values() for p in pairs}
-    halves = [
-        {p.target_text for ps in placed.values() for p in ps if _half(p) == h} for h in _HALVES
-    ]
-    if len(queries) < MIN_QUERIES or min(map(len, halves)) < 2:
+    halves = [_trainable(placed, half) for half in _HALVES]
+    if len(queries) < MIN_QUERIES or not all(halves):
         return default()
-    learnt = abbreviations.learn(
-        (p.source_text, p.target_text) for pairs in placed.values() for p in pairs
-    )
-    corpora = {
-        name: Corpus(
-            list(dict.fromkeys([*(p.target_text for p in pairs), *catalogues.get(name, ())]))
-        )
-        for name, pairs in placed.items()
-    }
+    encoders = [SentenceEncoder(train(half, halves[half])) for half in _HALVES]
+    # The words of a half's answers are learnt from the other half, as its vectors are.
+    learnt = [abbreviations.learn(_texts(placed, half)) for half in _HALVES]
     parts: list[_Part] = []
-    for half in _HALVES:
-        encoder = SentenceEncoder(train(1 - half))
-
-        def encode(texts: Sequence[str], encoder: SentenceEncoder = encoder) -> Vectors:
-            return encoder.encode(texts, lambda _: tick())
-
-        for name, pairs in placed.items():
-            unseen = [p for p in pairs if _half(p) == half]
+    for name, pairs in placed.items():
+        texts = dict.fromkeys([*(p.target_text for p in pairs), *catalogues.get(name, ())])
+        corpus = Corpus(list(texts))
+        tick()
+        for half in _HALVES:
+            unseen = [p for p in pairs if p.fold % 2 == half]
             if unseen:
-                parts.append(_part(unseen, corpora[name], encode, learnt))
+
+                def encode(
+                    texts: Sequence[str], by: SentenceEncoder = encoders[1 - half]
+                ) -> Vectors:
+                    return by.encode(texts, lambda _: tick())
+
+                parts.append(_part(unseen, corpus, encode, learnt[1 - half]))
             tick()
-    known = _together(parts)
-    return learn(known, default(), learnt, {"pair_sets": {n: len(p) for n, p in placed.items()}})
+    counts = {name: len(pairs) for name, pairs in placed.items()}
+    everything = abbreviations.learn(pair for half in _HALVES for pair in _texts(placed, half))
+    return learn(_together(parts), default(), everything, {"pair_sets": counts})
 
 
-def _half(pair: KnownPair) -> int:
-    return (pair.fold or 0) % 2
+def _placed(sets: Mapping[str, Sequence[KnownPair]]) -> dict[str, list[Placed]]:
+    """The pairs with their folds; of several sets, which may share texts, with folds for all."""
+    known = [(name, p) for name, pairs in sets.items() for p in pairs if p.fold is not None]
+    folds = {number: p.fold for number, (_, p) in enumerate(known)}
+    if len({name for name, _ in known}) > 1:
+        folds = split.assign(
+            split.PairKey(number, text_hash(p.source_text), text_hash(p.target_text))
+            for number, (_, p) in enumerate(known)
+        )
+    placed: dict[str, list[Placed]] = {name: [] for name in sets}
+    for number, (name, p) in enumerate(known):
+        fold = folds[number]
+        if fold is not None:
+            placed[name].append(Placed(p.source_text, p.target_text, fold))
+    chosen: dict[str, list[Placed]] = {}
+    for name, pairs in placed.items():
+        queries = sorted({p.source_text for p in pairs})
+        kept = set(random.Random(0).sample(queries, min(len(queries), MOST_QUERIES)))
+        chosen[name] = [p for p in pairs if p.source_text in kept]
+    return chosen
+
+
+def _trainable(placed: Sets, half: int) -> dict[str, list[Placed]]:
+    """The pairs of a half; a set with less than two records there has nothing to tell apart."""
+    found = {name: [p for p in pairs if p.fold % 2 == half] for name, pairs in placed.items()}
+    return {name: pairs for name, pairs in found.items() if len({p.target_text for p in pairs}) > 1}
+
+
+def _texts(placed: Sets, half: int) -> list[tuple[str, str]]:
+    return [
+        (p.source_text, p.target_text)
+        for pairs in placed.values()
+        for p in pairs
+        if p.fold % 2 == half
+    ]
 
 
 def _part(
-    pairs: Sequence[KnownPair],
+    pairs: Sequence[Placed],
     corpus: Corpus,
     encode: Callable[[Sequence[str]], Vectors],
     learnt: abbreviations.Abbreviations,
@@ -123,7 +168,7 @@ def _part(
     folds: dict[str, int] = {}
     for pair in pairs:
         right.setdefault(pair.source_text, set()).add(row_of[pair.target_text])
-        folds[pair.source_text] = pair.fold or 0
+        folds[pair.source_text] = pair.fold
     texts = list(right)
     nothing = np.empty(0, dtype=np.int64)
     lexical = Lines(corpus, texts, (nothing, nothing)).candidates.row
@@ -132,6 +177,12 @@ def _part(
     queries = encode(texts)
     lines = Lines(corpus, texts, _dense(queries, vectors, pool))
     found = lines.candidates
+    # A list that is matched with itself: a line is not its own answer.
+    own = [
+        texts[query] == corpus.texts[row] and row not in right[texts[query]]
+        for query, row in zip(found.query.tolist(), found.row.tolist(), strict=True)
+    ]
+    found = found.where(~np.array(own, dtype=bool))
     score = np.einsum(
         "ij,ij->i",
         queries[found.query].astype(np.float64),

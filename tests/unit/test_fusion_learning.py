@@ -49,7 +49,7 @@ def test_it_learns_what_counts() -> None:
     taught = learn(one, default(), Abbreviations(), {"from": "noise"})
     other = known(200, by=COSINE, seed=1)
     assert accuracy(taught, other) > max(0.95, accuracy(default(), other))
-    assert taught.learnt_from["queries"] == 200
+    assert taught.learnt_from["queries"] == taught.learnt_from["found"] == 200
     assert len(taught.trials) == 200
     assert expected_calibration_error(taught.trials) < 0.1
 

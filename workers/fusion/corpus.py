@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from aparella.workers.fusion.evidence import Lists, Matrix
 from aparella.workers.fusion.facts import Facts, facts
 from aparella.workers.fusion.lexical import LexicalIndex
 
+_FACTS = 20_000
+"""Rows whose facts are kept, the ones worked out last: 120 MB."""
 _FACTS_BYTES = 6_000
-"""What the facts of a text and the text itself take: measured on the sample's catalogue."""
+"""What the facts of a text take: measured on the sample's catalogue."""
 
 
 class Lines:
@@ -31,7 +32,7 @@ class Lines:
         """
         rows = corpus.index.queries(texts)
         self._corpus = corpus
-        self._lists = Lists(rows, [facts(text, corpus.idf) for text in texts])
+        self._lists = Lists(rows, dict(enumerate(facts(text, corpus.idf) for text in texts)))
         self.candidates = candidates.unite(
             [dense, *candidates.lexical(corpus.index, rows)], len(corpus)
         )
@@ -57,7 +58,7 @@ class Corpus:
         self.texts = texts
         self.index = LexicalIndex(texts)
         self.idf = lru_cache(maxsize=100_000)(self.index.idf)
-        self._facts: list[Facts | None] = [None] * len(texts)
+        self._facts: dict[int, Facts] = {}
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -65,23 +66,24 @@ class Corpus:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes once each row has come into question."""
-        return self.index.nbytes + _FACTS_BYTES * len(self)
+        """Memory that it takes at most."""
+        return self.index.nbytes + _FACTS_BYTES * min(len(self), _FACTS)
 
     def memory_for(self, texts: int) -> int:
         """Bytes that a corpus of so many texts like these would take."""
         fixed: int = sum(m.indptr.nbytes for m in self.index.columns.values())
-        return fixed + (self.nbytes - fixed) * texts // max(len(self), 1)
+        grown = (self.index.nbytes - fixed) * texts // max(len(self), 1)
+        return fixed + grown + _FACTS_BYTES * min(texts, _FACTS)
 
     def lists(self, rows: Ids) -> Lists:
         """Its rows, with the facts of those named."""
-        for row in np.unique(rows).tolist():
-            self.facts(row)
-        return Lists(self.index.rows, cast("Sequence[Facts]", self._facts))
+        return Lists(self.index.rows, {row: self.facts(row) for row in np.unique(rows).tolist()})
 
     def facts(self, row: int) -> Facts:
         """Of a row, worked out when first asked for."""
-        known = self._facts[row]
+        known = self._facts.get(row)
         if known is None:
+            if len(self._facts) >= _FACTS:
+                del self._facts[next(iter(self._facts))]
             known = self._facts[row] = facts(self.texts[row], self.idf)
         return known

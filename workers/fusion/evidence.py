@@ -1,7 +1,7 @@
 """The evidence for each candidate: one number a feature, larger is more alike unless it says so."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -77,7 +77,7 @@ class Lists:
     """Texts as the features need them: a catalogue's rows, or a job's queries."""
 
     rows: Rows
-    facts: Sequence[Facts]
+    facts: Mapping[int, Facts]
 
 
 def matrix(
@@ -105,12 +105,31 @@ def matrix(
     _sparse(found, candidates, queries.rows, catalogue.rows)
     _fuzzy(found, candidates, queries.facts, catalogue.facts)
     _stated(found, candidates, queries.facts, catalogue.facts, abbreviations)
-    for name in ("cosine", "letters", "token_set"):
-        value = found[:, _COLUMN["token_set_ratio" if name == "token_set" else name]]
-        place = ranks(value, candidates)
+    relate(found, candidates)
+    return found
+
+
+def relate(found: Matrix, candidates: Candidates) -> None:
+    """Work out, in place, the features that compare a query's candidates with each other.
+
+    Again where some candidates were left out: what came second is then the first.
+    """
+    if not len(candidates):
+        return
+    starts = candidates.starts
+    lengths = np.diff(np.append(starts, len(candidates)))
+    for name, of in (
+        ("cosine", "cosine"),
+        ("letters", "letters"),
+        ("token_set", "token_set_ratio"),
+    ):
+        place = ranks(found[:, _COLUMN[of]], candidates)
         found[:, _COLUMN[f"{name}_rank"]] = np.log1p(place)
         found[:, _COLUMN[f"{name}_best"]] = place == 0
-    return found
+    for view in ("words", "joined"):
+        bm25 = found[:, _COLUMN[f"{view}_bm25"]]
+        best = np.repeat(np.maximum.reduceat(bm25, starts), lengths)
+        found[:, _COLUMN[f"{view}_bm25_share"]] = bm25 / np.maximum(best, 1e-6)
 
 
 def ranks(values: NDArray[np.float64], candidates: Candidates) -> NDArray[np.int64]:
@@ -133,13 +152,9 @@ def _sparse(found: Matrix, candidates: Candidates, queries: Rows, catalogue: Row
         shared = products(queries.inverse[view], query, catalogue.present[view], row)
         of_query = np.maximum(_sums(queries.inverse[view])[query], 1e-6)
         of_row = np.maximum(_sums(catalogue.inverse[view])[row], 1e-6)
-        starts = candidates.starts
-        best = np.maximum.reduceat(bm25, starts)
-        best = np.repeat(best, np.diff(np.append(starts, len(bm25))))
         found[:, _COLUMN[f"{view}_coverage"]] = shared / of_query
         found[:, _COLUMN[f"{view}_reverse"]] = shared / of_row
         found[:, _COLUMN[f"{view}_bm25"]] = bm25 / of_query
-        found[:, _COLUMN[f"{view}_bm25_share"]] = bm25 / np.maximum(best, 1e-6)
 
 
 def _sums(rows: "object") -> NDArray[np.float64]:
@@ -147,7 +162,7 @@ def _sums(rows: "object") -> NDArray[np.float64]:
 
 
 def _fuzzy(
-    found: Matrix, candidates: Candidates, queries: Sequence[Facts], rows: Sequence[Facts]
+    found: Matrix, candidates: Candidates, queries: Mapping[int, Facts], rows: Mapping[int, Facts]
 ) -> None:
     from rapidfuzz import fuzz, process
 
@@ -160,8 +175,8 @@ def _fuzzy(
 def _stated(
     found: Matrix,
     candidates: Candidates,
-    queries: Sequence[Facts],
-    rows: Sequence[Facts],
+    queries: Mapping[int, Facts],
+    rows: Mapping[int, Facts],
     abbreviations: Abbreviations,
 ) -> None:
     """What the texts' facts give, pair by pair."""

@@ -9,7 +9,9 @@ from aparella.workers.features.measures import Measure
 from aparella.workers.features.negations import Claims
 
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)?")
-_PUNCTUATION = re.compile(r"[\W_]+")
+_ABBREVIATED = 1.0
+"""Weight of `p/`, `s/` and their like, which stand for the commonest words; no catalogue has them
+as they are, so that their own IDF would be the highest of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Facts:
         folded: without case and accents.
         words: its folded words, as a set and in alphabetical order.
         tokens: its words in their order, abbreviations with their slash.
-        weights: the IDF of each token.
+        weights: of each token, its IDF.
         first: its first word; in most catalogues the kind of thing, or who makes it.
         codes: its model numbers.
         figures: its numbers as written, those in measures and codes too.
@@ -57,7 +59,7 @@ def facts(text: str, idf: Callable[[str], float]) -> Facts:
         words=distinct,
         sorted_words=tuple(sorted(distinct)),
         tokens=tokens,
-        weights=tuple(idf(token) for token in tokens),
+        weights=tuple(_ABBREVIATED if "/" in token else idf(token) for token in tokens),
         first=listed[0] if listed else "",
         codes=codes.codes(text, found),
         figures=frozenset(_FIGURE.findall(folded)),

@@ -11,7 +11,7 @@ from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.fusion import confidence, ranker
 from aparella.workers.fusion.candidates import Candidates
 from aparella.workers.fusion.confidence import ABSENT, Firsts, firsts
-from aparella.workers.fusion.evidence import Matrix
+from aparella.workers.fusion.evidence import Matrix, relate
 from aparella.workers.fusion.model import Fusion
 from aparella.workers.fusion.promise import Trials
 from aparella.workers.fusion.ranker import Examples, Vector
@@ -20,7 +20,7 @@ STRENGTHS = (1.0, 5.0, 20.0, 80.0, 320.0, np.inf)
 """How strongly the prior holds, from which cross-validation chooses; infinity learns nothing."""
 FIRST_STRENGTH = 1.0
 MIN_QUERIES = 20
-"""Queries with a right candidate below which nothing is learnt."""
+"""Queries with a right candidate below which no weight is learnt."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def learn(
     answered[known.candidates.query[starts]] = (
         np.add.reduceat(known.right.astype(np.int64), starts) > 0 if len(starts) else False
     )
-    noted = {**learnt_from, "queries": int(answered.sum())}
+    noted = {**learnt_from, "queries": known.queries, "found": int(answered.sum())}
     if answered.sum() < MIN_QUERIES:
         return replace(prior, abbreviations=abbreviations, learnt_from=noted, trials=Trials())
     examples = Examples(
@@ -84,9 +84,9 @@ def learn(
     )
     tried = {strength: _tried(examples, known.fold, prior, strength) for strength in strengths}
     strength = _strongest({one: surprises for one, (surprises, _) in tried.items()})
-    utility = tried[strength][1]
+    by_fold = tried[strength][1]
     weights = ranker.fit(examples, prior.weights, strength)
-    first_weights, trials = _confidence(known, prior, utility, first_strength, absent)
+    first_weights, trials = _confidence(known, prior, by_fold, first_strength, absent)
     return replace(
         prior,
         weights=weights,
@@ -113,48 +113,64 @@ def _strongest(surprises: Mapping[float, Vector]) -> float:
 
 def _tried(
     examples: Examples, fold: NDArray[np.int64], prior: Fusion, strength: float
-) -> tuple[Vector, Vector]:
-    """Surprise at answered queries, and utilities (n,), by weights not learnt from their fold."""
-    utility = np.empty(len(examples.candidates))
-    surprises = []
-    for one in np.unique(fold).tolist():
-        weights = ranker.fit(examples.of(fold != one), prior.weights, strength)
-        inside = (fold == one)[examples.candidates.query]
-        utility[inside] = ranker.utilities(examples.features[inside], weights)
-        if inside.any():
-            surprises.append(ranker.surprise(examples.of(fold == one), weights))
-    return np.concatenate(surprises), utility
+) -> tuple[Vector, dict[int, Vector]]:
+    """Surprise at answered queries by weights not learnt from their fold, and these by fold."""
+    weights = {
+        one: ranker.fit(examples.of(fold != one), prior.weights, strength)
+        for one in np.unique(fold).tolist()
+    }
+    surprises = [
+        ranker.surprise(examples.of(fold == one), learnt)
+        for one, learnt in weights.items()
+        if (fold == one)[examples.candidates.query].any()
+    ]
+    return np.concatenate(surprises), weights
 
 
 def _confidence(
-    known: Known, prior: Fusion, utility: Vector, strength: float, share: float
+    known: Known, prior: Fusion, weights: dict[int, Vector], strength: float, share: float
 ) -> tuple[Vector, Trials]:
-    present = firsts(known.candidates, known.features, utility)
-    kept = ~known.right
-    absent = firsts(known.candidates.where(kept), known.features[kept], utility[kept])
+    """The confidence's weights, and how sure it was of queries that nothing had learnt from."""
+    without = ~known.right
+    fewer, left = known.candidates.where(without), known.features[without].copy()
+    relate(left, fewer)
+    present = _firsts(known.candidates, known.features, known.fold, prior, weights)
+    absent = _firsts(fewer, left, known.fold, prior, weights)
     evidence = np.vstack([present.evidence, absent.evidence])
     evidence = (evidence - prior.first_mean) / prior.first_scale
     right = np.concatenate([known.right[present.pair], np.zeros(len(absent.pair), dtype=bool)])
     query = np.concatenate([present.query, absent.query])
-    count = known.weight[query] * np.where(
-        np.arange(len(query)) < len(present.pair), 1.0, share / (1 - share)
-    )
+    real = np.arange(len(query)) < len(present.pair)
+    count = known.weight[query] * np.where(real, 1.0, share / (1 - share))
     sure = np.empty(len(query))
     for one in np.unique(known.fold).tolist():
         inside = known.fold[query] == one
-        weights = confidence.fit(
-            *(evidence[~inside], right[~inside], count[~inside]),
-            *(prior.first_weights, strength),
+        learnt = confidence.fit(
+            *(evidence[~inside], right[~inside], count[~inside]), *(prior.first_weights, strength)
         )
-        sure[inside] = confidence.apply(evidence[inside], weights)
-    real = np.arange(len(query)) < len(present.pair)
+        sure[inside] = confidence.apply(evidence[inside], learnt)
     trials = Trials(
         tuple(sure[real & right].tolist()),
         tuple(sure[real & ~right].tolist()),
         tuple(sure[~real].tolist()),
     )
-    weights = confidence.fit(evidence, right, count, prior.first_weights, strength)
-    return weights, trials
+    return confidence.fit(evidence, right, count, prior.first_weights, strength), trials
+
+
+def _firsts(
+    candidates: Candidates,
+    features: Matrix,
+    fold: NDArray[np.int64],
+    prior: Fusion,
+    weights: dict[int, Vector],
+) -> Firsts:
+    """First candidates by the weights that have not learnt from the query's fold."""
+    standardised = prior.standardised(features)
+    utility = np.empty(len(candidates))
+    for one, learnt in weights.items():
+        inside = (fold == one)[candidates.query]
+        utility[inside] = ranker.utilities(standardised[inside], learnt)
+    return firsts(candidates, features, utility)
 
 
 def standardisation(first: Firsts) -> tuple[Vector, Vector]:

@@ -33,8 +33,11 @@ class Trials:
         return len(self.right) + len(self.wrong)
 
     def to_json(self) -> dict[str, list[float]]:
-        """As JSON knows it, rounded to 4 decimals."""
-        return {name: [round(c, 4) for c in sorted(values)] for name, values in vars(self).items()}
+        """As JSON knows it, cut off after 4 decimals: rounded up, a 1 would accept nothing."""
+        return {
+            name: [math.floor(c * 10_000) / 10_000 for c in sorted(values)]
+            for name, values in vars(self).items()
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Trials":

@@ -81,17 +81,25 @@ def fit(examples: Examples, prior: Vector, strength: float) -> Vector:
     per_pair = np.repeat(per_query, lengths)
 
     def loss(weights: Vector) -> tuple[float, Vector]:
-        chance = probabilities(features @ weights, candidates)
-        found = np.add.reduceat(chance * right, starts)
-        pull = chance - chance * right / np.repeat(found, lengths)
+        utility = features @ weights
+        among_right = np.where(right > 0, utility, -np.inf)
+        chance, wanted = probabilities(utility, candidates), probabilities(among_right, candidates)
+        missed = _log_sums(utility, starts, lengths) - _log_sums(among_right, starts, lengths)
         away = weights - prior
         return (
-            float(-(per_query * np.log(found)).sum() + strength / 2 * away @ away),
-            features.T @ (pull * per_pair) + strength * away,
+            float((per_query * missed).sum() + strength / 2 * away @ away),
+            features.T @ ((chance - wanted) * per_pair) + strength * away,
         )
 
     bounds = [(0 if sign > 0 else None, 0 if sign < 0 else None) for sign in FEATURES.values()]
     return np.asarray(minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds).x)
+
+
+def _log_sums(values: Vector, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Vector:
+    """Ln of the sum of exponentials of each query's values, without overflow."""
+    highest = np.maximum.reduceat(values, starts)
+    grown = np.exp(values - np.repeat(highest, lengths))
+    return np.asarray(highest + np.log(np.add.reduceat(grown, starts)))
 
 
 def surprise(examples: Examples, weights: Sequence[float] | Vector) -> Vector:

@@ -54,6 +54,8 @@ class Shelf:
 
     def rows(self, ids: Ids) -> Ids:
         """The row of each record, -1 for one that is not here."""
+        if not len(self.ids):
+            return np.full(len(ids), -1, dtype=np.int64)
         order = np.argsort(self.ids)
         place = np.minimum(np.searchsorted(self.ids, ids, sorter=order), max(len(order) - 1, 0))
         found = order[place]
@@ -98,8 +100,8 @@ def search(
         shelf: the catalogue.
         fusion: how evidence is weighed.
         texts: the lines, cleaned, m.
-        dense: the nearest records of each line and their cosines, (m, at least DEPTH or k) each,
-            padded with -1 and NaN.
+        dense: the nearest records of each line and their cosines, (m, any) each, padded
+            with -1 and NaN.
         cosine: of others.
         k: records wanted.
         exclude: int64 (m,): a record that is not to be found by this line.
@@ -131,10 +133,7 @@ def _search_block(
     answers: Answers,
 ) -> None:
     here = slice(part.start, part.stop)
-    near = dense[0][here, :DEPTH]
-    query, place = np.nonzero(near >= 0)
-    row = shelf.rows(near[query, place])
-    lines = Lines(shelf.corpus, texts[here], (query[row >= 0], row[row >= 0]))
+    lines = Lines(shelf.corpus, texts[here], _nearest_rows(shelf, dense[0][here]))
     found = lines.candidates
     # A row's first record stands for it, the second where the first is the line itself.
     first, count = shelf.starts[found.row], np.diff(shelf.starts)[found.row]
@@ -162,6 +161,19 @@ def _search_block(
             _place(shelf, found, ranked, score, share, exclude, answers, part.start + i)
     for i in part:
         _append(answers, i, dense)
+
+
+def _nearest_rows(shelf: Shelf, near: Ids) -> tuple[Ids, Ids]:
+    """The first `DEPTH` distinct rows of each line's nearest records, as (line, row) pairs."""
+    query, place = np.nonzero(near >= 0)
+    row = shelf.rows(near[query, place])
+    query, row = query[row >= 0], row[row >= 0]
+    # Records of one text stand together: a row is new where the one before was another.
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (row[1:] != row[:-1]) | (query[1:] != query[:-1])
+    query, row = query[new], row[new]
+    kept = np.arange(len(query)) - np.searchsorted(query, query) < DEPTH
+    return query[kept], row[kept]
 
 
 def _place(

@@ -75,6 +75,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     scoring = _choose_scoring(context, chunk, tick)
     if scoring is not None:
         figures |= scoring[1]
+        if not scoring[0] and chunk.params.get("threshold") is not None:
+            figures["scoring_reason"] += "; nothing is accepted unseen by vectors alone"
 
     def write(connection: sa.Connection) -> Outcome:
         jobs.add_summary(connection, chunk.job_id, {chunk.params.get("summary", "plan"): figures})
@@ -101,7 +103,7 @@ def _how_far(context: Context, model_id: int, collection_id: int) -> Mapping[str
 
 def _choose_scoring(
     context: Context, chunk: Claimed, tick: Tick
-) -> tuple[bool, Mapping[str, Any]] | None:
+) -> tuple[bool, dict[str, Any]] | None:
     """Whether a match job weighs all evidence or the vectors alone, and what it says of that."""
     if "source_id" not in chunk.params:
         return None

@@ -11,6 +11,9 @@ from aparella.workers.fusion.candidates import DEPTH
 from aparella.workers.fusion.search import Answers, search
 from aparella.workers.matching import DECIMALS, Ids, Scores, top_k
 
+_NEAREST = 3 * DEPTH
+"""Records asked for by their vectors, so that among them are `DEPTH` of different texts."""
+
 
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
     """Chunks of source records that have no match in this job yet."""
@@ -30,7 +33,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     k, fused = chunk.params["k"], chunk.params.get("fused", False)
     with transaction(context.db) as connection:
         source = vectors.load_some(connection, model_id, chunk.items)
-    near = _nearest(context, chunk, source, max(k, DEPTH) if fused else k, tick)
+    near = _nearest(context, chunk, source, max(k, _NEAREST) if fused else k, tick)
     found: Answers | None = None
     if fused:
         found = _fuse(context, chunk, source, near, tick)
@@ -126,9 +129,8 @@ def _fuse(
         scores[here] = np.einsum("ij,ij->i", left, right).round(DECIMALS)
         return scores
 
-    return search(
-        *(shelf, context.fusion(model_id), texts, near, cosine, chunk.params["k"], source.ids, tick)
-    )
+    fusion = context.fusion(model_id, tick)
+    return search(*(shelf, fusion, texts, near, cosine, chunk.params["k"], source.ids, tick))
 
 
 def _accepted(found: Answers, threshold: float | None) -> list[bool]:

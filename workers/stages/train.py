@@ -18,6 +18,7 @@ from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
 from aparella.workers.fusion.model import Fusion
+from aparella.workers.text import text_hash
 from aparella.workers.training.checkpoints import Checkpoints
 from aparella.workers.training.pairs import Rejection, TrainingPair
 from aparella.workers.training.recipe import Recipe
@@ -50,7 +51,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Train, put the model into the artifact store, and register it."""
     # Seconds to import, and most workers never train.
     from aparella.workers.keepsakes import max_tokens, remember
-    from aparella.workers.teaching import summary, teach
+    from aparella.workers.teaching import Sets, summary, teach
     from aparella.workers.training.trainer import Step, train
 
     with transaction(context.db) as connection:
@@ -98,25 +99,39 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         fusion: Fusion | None = None
         if model.twin_of is None:
             # A twin only stands in for its model in the evaluation, which looks at vectors alone.
-            fusion = teach(
-                {name: [p for p in one if p.positive] for name, one in known.items()},
-                catalogues,
-                lambda half: (
-                    train(
-                        start,
-                        {
-                            name: [_training_pair(p) for p in one if p.positive and _in(p, half)]
-                            for name, one in known.items()
-                        },
-                        recipe,
-                        out=Path(folder) / f"half-{half}",
-                        work=Path(folder) / f"work-{half}",
-                        tick=lambda _: tick(0, {"part": "fusion"}),
-                        catalogues=catalogues,
-                    ).path
-                ),
-                lambda: tick(0, {"part": "fusion"}),
-            )
+            def train_half(half: int, halved: Sets) -> Path:
+                pairs_of_half = {
+                    name: [
+                        TrainingPair(p.source_text, p.target_text, text_hash(p.target_text).hex())
+                        for p in one
+                    ]
+                    for name, one in halved.items()
+                }
+                return train(
+                    start,
+                    pairs_of_half,
+                    recipe,
+                    out=Path(folder) / f"half-{half}",
+                    work=Path(folder) / f"work-{half}",
+                    tick=lambda _: tick(0, {"part": "fusion"}),
+                    catalogues=catalogues,
+                    checkpoints=halves[half],
+                    checkpoint_seconds=settings.checkpoint_seconds,
+                ).path
+
+            halves = [
+                Checkpoints(f"{settings.artifacts}/checkpoints/model-{model.id}-half-{half}")
+                for half in (0, 1)
+            ]
+            with waiting(tick):
+                fusion = teach(
+                    {name: [p for p in one if p.positive] for name, one in known.items()},
+                    catalogues,
+                    train_half,
+                    lambda: tick(0, {"part": "fusion"}),
+                )
+                for half in halves:
+                    half.clear()
             fusion.save(out)
         with waiting(tick):
             if model.twin_of is None:
@@ -188,10 +203,6 @@ def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]
         )
         if (texts := pair_texts.catalogue(connection, set_id, limit=CATALOGUE_TEXTS))
     }
-
-
-def _in(pair: Pair, half: int) -> bool:
-    return pair.fold is not None and pair.fold % 2 == half
 
 
 def _training_pair(pair: Pair) -> TrainingPair:
