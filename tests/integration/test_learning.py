@@ -375,5 +375,12 @@ def test_the_base_model_promises_nothing(known: TestClient) -> None:
     assert "too few" in answer["params"]["auto_accept"]["sentence"]
 
 
+def test_nothing_is_promised_for_lists_that_taught_nothing(known: TestClient) -> None:
+    turned = {"kind": "match", "source": "catalogue", "target": "list", "model": "hospital"}
+    job = known.post("/v1/jobs", json={**turned, "auto_accept": 0.9}).json()
+    assert job["params"]["auto_accept"]["threshold"] is None
+    assert "taught by other lists" in job["params"]["auto_accept"]["sentence"]
+
+
 def api_model(api: TestClient) -> Any:
     return api.get("/v1/models/hospital/1").json()

@@ -117,6 +117,17 @@ def test_what_the_vectors_alone_found_follows() -> None:
     assert not weighed[-1]
 
 
+def test_many_records_of_one_text_leave_room_for_others() -> None:
+    texts = ["AGULLA 14G"] * 12 + ["XERINGA", "SONDA"]
+    shelf = Shelf.build(np.arange(14), texts)
+    found = search(
+        *(shelf, default(), ["zzz"], (np.arange(14)[None], np.full((1, 14), 0.5, np.float32))),
+        lambda _, ids: np.full(len(ids), 0.5, dtype=np.float32),
+        *(14, np.array([-1]), lambda _: None),
+    )
+    assert not np.isnan(found.confidences).any()  # all were weighed: three texts are few
+
+
 def test_nothing_to_find() -> None:
     found = answers(["zzz"], records=0)
     assert (found.ids == -1).all()
