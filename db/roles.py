@@ -22,7 +22,7 @@ RIGHTS: Mapping[str, Mapping[str, str | None]] = {
         # A token that was made is never changed, only ended; and its row stays.
         "token": "SELECT, INSERT, UPDATE (revoked_at)",
     },
-    WORKER: {"alembic_version": _READ, "decision": _READ, "token": None},
+    WORKER: {"alembic_version": _READ, "decision": "SELECT, INSERT", "token": None},
 }
 """What differs from reading and writing rows, by role and table."""
 
