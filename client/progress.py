@@ -152,6 +152,8 @@ def _running(stage: Stage) -> Iterator[str]:
 
 def _detail(detail: Mapping[str, Any]) -> Iterator[str]:
     """What a training says about itself."""
+    if isinstance(part := detail.get("part"), str):
+        yield part
     if isinstance(loss := detail.get("loss"), int | float):
         yield f"loss {loss:.4f}"
     if isinstance(pairs := detail.get("rate"), int | float):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from aparella.client import progress
 from aparella.client.models import Job
 from aparella.client.progress import LINE_SECONDS, JsonLines, Lines, figures, is_terminal, showing
 
@@ -109,3 +110,9 @@ def test_colour_settings_make_no_terminal_of_a_file(monkeypatch: pytest.MonkeyPa
     assert not is_terminal(console)
     with showing(console) as show:
         assert isinstance(show, Lines)
+
+
+def test_a_training_says_what_it_does_besides() -> None:
+    assert list(progress._detail({"part": "fusion 1/2: step 3 of 9"})) == [
+        "fusion 1/2: step 3 of 9"
+    ]

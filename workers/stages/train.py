@@ -113,7 +113,9 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     recipe,
                     out=Path(folder) / f"half-{half}",
                     work=Path(folder) / f"work-{half}",
-                    tick=lambda _: tick(0, {"part": "fusion"}),
+                    tick=lambda step: tick(
+                        0, {"part": f"fusion {half + 1}/2: step {step.step} of {step.steps}"}
+                    ),
                     catalogues=catalogues,
                     checkpoints=halves[half],
                     checkpoint_seconds=settings.checkpoint_seconds,
@@ -128,7 +130,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     {name: [p for p in one if p.positive] for name, one in known.items()},
                     catalogues,
                     train_half,
-                    lambda: tick(0, {"part": "fusion"}),
+                    lambda: tick(0, {"part": "fusion: comparing"}),
                 )
                 for half in halves:
                     half.clear()
