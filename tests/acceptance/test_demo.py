@@ -71,6 +71,7 @@ def _write(path: Path, rows: list[dict[str, str]]) -> None:
         out.writerows(rows)
 
 
+@pytest.mark.timeout(900)
 def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
     story = demo(tmp_path, shortened(tmp_path / "sample"), "hash")
     assert "have a counterpart" in story

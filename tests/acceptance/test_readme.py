@@ -47,8 +47,8 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
         *("score", "confidence", "accepted", "why"),
     ]
     assert len(rows) == 1_000 * 10
-    firsts = [row for row in rows if row["rank"] == "1"]
-    assert all(0 < float(row["confidence"]) < 1 and row["why"] for row in firsts)
+    # A stand-in encodes: there is no evidence to weigh, and no confidence.
+    assert {(row["confidence"], row["accepted"], row["why"]) for row in rows} == {("", "", "")}
 
 
 @pytest.fixture(scope="module")
