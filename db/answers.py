@@ -13,7 +13,6 @@ _STORE = sa.text("""
     SELECT :job, * FROM unnest(CAST(:sources AS bigint[]), CAST(:evidence AS jsonb[]),
                                CAST(:accepted AS boolean[]))
 """)
-_COUNT = sa.text("SELECT count(*) FROM answer WHERE job_id = :job AND accepted")
 
 
 def store(
@@ -32,8 +31,3 @@ def store(
         "accepted": [bool(accepted[place]) for place in kept],
     }
     connection.execute(_STORE, values)
-
-
-def accepted(connection: sa.Connection, job_id: int) -> int:
-    """How many first candidates of a job were accepted unseen."""
-    return int(connection.execute(_COUNT, {"job": job_id}).scalar_one())

@@ -13,7 +13,7 @@ from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.features.agreement import agreement
 from aparella.workers.fusion.candidates import Candidates
 from aparella.workers.fusion.facts import Facts
-from aparella.workers.fusion.lexical import Rows, products
+from aparella.workers.fusion.lexical import Rows, Sparse, products
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -157,8 +157,8 @@ def _sparse(found: Matrix, candidates: Candidates, queries: Rows, catalogue: Row
         found[:, _COLUMN[f"{view}_bm25"]] = bm25 / of_query
 
 
-def _sums(rows: "object") -> NDArray[np.float64]:
-    return np.asarray(rows.sum(axis=1), dtype=np.float64).ravel()  # type: ignore[attr-defined]
+def _sums(rows: Sparse) -> NDArray[np.float64]:
+    return np.asarray(rows.sum(axis=1), dtype=np.float64).ravel()
 
 
 def _fuzzy(

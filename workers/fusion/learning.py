@@ -59,8 +59,8 @@ def learn(
 
     The strength of the prior is the greatest under which the answers to queries not learnt from
     surprise no more than under the best one, by a standard error: so a few pairs move little and
-    useless ones nothing. The confidence learns
-    from answers that the ranker gave to queries it had not learnt from, and is tried likewise.
+    useless ones nothing. The confidence learns from answers that the ranker gave to queries it had
+    not learnt from, and is tried likewise.
 
     Args:
         known: the queries.
