@@ -61,13 +61,13 @@ def retire(connection: sa.Connection, model_id: int) -> Model:
     return models.model_by_id(connection, model_id)
 
 
-def delete(connection: sa.Connection, model_id: int) -> list[str]:
+def delete(connection: sa.Connection, model_id: int) -> list[Model]:
     """Leave nothing of a model but its row, which the history needs, and its twins' rows.
 
     A twin may be deleted while its job runs: it is the job that does so.
 
     Returns:
-        URLs of the artifacts, for the caller to delete after the commit.
+        The model and its twins as they were: the caller deletes their files after the commit.
 
     Raises:
         ConflictError: it is promoted, in use, or comes with a package.
@@ -90,7 +90,7 @@ def delete(connection: sa.Connection, model_id: int) -> list[str]:
     _drop_vectors(connection, family)
     for one in family:
         connection.execute(_STATUS, {"id": one.id, "status": "deleted"})
-    return [one.artifact_url for one in family if one.artifact_url]
+    return family
 
 
 def _check_free(connection: sa.Connection, model: Model, done: str) -> None:

@@ -14,7 +14,7 @@ from aparella.api import plans, schemas
 from aparella.api.auth import require
 from aparella.api.dependencies import CallerOf, Database, JobId
 from aparella.api.validation import LARGEST_ID, LARGEST_PAGE
-from aparella.db import faults, jobs, pauses, stages
+from aparella.db import faults, jobs, pauses, retries, stages
 from aparella.db.engine import transaction
 from aparella.errors import ConflictError
 from aparella.workers.contracts import JobRequest, PromoteRequest, TrainRequest
@@ -126,7 +126,7 @@ def cancel_job(job_id: JobId, response: Response, db: Database) -> schemas.Job:
 def retry_job(job_id: JobId, response: Response, db: Database) -> schemas.Job:
     """Try again what died or failed in a job that has ended; what is done stays done."""
     with transaction(db) as connection:
-        jobs.retry(connection, job_id)
+        retries.begin(connection, job_id)
     return accepted(db, job_id, response)
 
 

@@ -123,11 +123,12 @@ def retire(name: Name, version: Version, db: Database) -> ModelDetail:
 
 
 @router.delete("/{name}/{version}", status_code=204)
-def delete(name: Name, version: Version, db: Database) -> None:
+def delete(name: Name, version: Version, db: Database, settings: ServerSettings) -> None:
     """Delete a model: its vectors and its files. Its place in the history stays."""
     with transaction(db) as connection:
-        urls = registry.delete(connection, _find(connection, name, version).id)
-    model_files.remove(urls)
+        gone = registry.delete(connection, _find(connection, name, version).id)
+    model_files.remove([one.artifact_url for one in gone if one.artifact_url])
+    model_files.remove([artifacts.checkpoints(settings.artifacts, one.id) for one in gone])
 
 
 def _find(connection: sa.Connection, name: str, version: int) -> Model:

@@ -144,6 +144,14 @@ def fetch(url: str, sha256: str, files: Mapping[str, str] | None = None) -> Path
     return folder
 
 
+def checkpoints(store: str, model_id: int) -> str:
+    """Where in the store the training of a model leaves its checkpoints, until it has ended well.
+
+    A training that failed or was cancelled keeps them, for a retry; they go with the model.
+    """
+    return f"{store}/checkpoints/model-{model_id}"
+
+
 def delete(url: str) -> None:
     """Delete an artifact; one that is gone already is none's fault.
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from aparella.db import chunks, dispatch, faults, jobs, models, stages
+from aparella.db import chunks, dispatch, faults, jobs, models, retries, stages
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import create, transaction
 from aparella.errors import (
@@ -99,7 +99,7 @@ def chunk_row(context: Context, chunk_id: int) -> sa.Row[tuple[object, ...]]:
 
 def retry(context: Context, job_id: int) -> None:
     with transaction(context.db) as connection:
-        jobs.retry(connection, job_id)
+        retries.begin(connection, job_id)
 
 
 def cancel(context: Context, job_id: int) -> None:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from aparella import artifacts
 from aparella.api.app import create_app
-from aparella.db import models, registry
+from aparella.db import jobs, models, registry
 from aparella.db.engine import transaction
 from aparella.settings import Settings
 from aparella.workers.text import CLEANER_VERSION
@@ -292,6 +292,28 @@ def test_retired_and_deleted(api: TestClient, settings: Settings) -> None:
     for call in (api.get, api.delete):
         assert detail(call("/v1/models/own/1"), 404) == "own@1 was deleted."
     assert "There is no model 'other'" in detail(api.get("/v1/models/other"), 404)
+
+
+def test_what_a_training_left_goes_with_its_model(
+    api: TestClient, settings: Settings, db: sa.Engine
+) -> None:
+    bring(api, tar(files()))
+    with transaction(db) as connection:
+        model = models.find_model(connection, "own@1")
+        job_id, _ = jobs.create(
+            connection,
+            kind="train",
+            params={},
+            plan=[jobs.NewStage("train", "train", "train")],
+            model_id=model.id,
+        )
+        jobs.end(connection, job_id, "failed", "the disk is full")
+    left = Path(artifacts.checkpoints(settings.artifacts, model.id).removeprefix("file://"))
+    (left / "half-0" / "step-000000001").mkdir(parents=True)
+    assert api.delete("/v1/models/own/1").status_code == 204
+    assert not left.exists()
+    said = detail(api.post(f"/v1/jobs/{job_id}/retry"), 409)
+    assert "own@1 was deleted" in said
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from aparella.db import dispatch, jobs, pauses
+from aparella.db import dispatch, jobs, pauses, retries
 from aparella.db.engine import transaction
 from aparella.errors import ConflictError, NotFoundError
 from aparella.settings import Settings
@@ -181,7 +181,7 @@ def test_a_paused_job_can_be_cancelled_and_tried_again(
     finish(context, reconciler, server)
     assert drive.find(context.db, job_id).state == "cancelled"
     with transaction(context.db) as connection:
-        jobs.retry(connection, job_id)
+        retries.begin(connection, job_id)
     finish(context, reconciler, server)
     assert drive.find(context.db, job_id).state == "succeeded"
     assert toy.effects(context.db, job_id) == [1, 2, 3]

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aparella.db import chunks, jobs, stages
+from aparella.db import chunks, jobs, retries, stages
 from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError, ConflictError, LeaseLostError
@@ -349,7 +349,7 @@ class Life(RuleBasedStateMachine):
             self.plant.killers -= {(job, item) for item in range(9)}
         try:
             with transaction(self.plant.db) as connection:
-                jobs.retry(connection, job)
+                retries.begin(connection, job)
         except ConflictError:
             assert drive.find(self.plant.db, job).state == before
         else:

@@ -64,7 +64,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     with waiting(tick):
         artifacts.add(model.artifact_url, card.FILE_NAME, card.render(facts).encode())
         for one in (model, *twins):
-            Checkpoints(f"{context.settings.artifacts}/checkpoints/model-{one.id}").clear()
+            Checkpoints(artifacts.checkpoints(context.settings.artifacts, one.id)).clear()
         for twin in twins:
             artifacts.delete(twin.artifact_url)
 

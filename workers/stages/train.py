@@ -76,7 +76,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         tick(more, detail)
 
     settings = context.settings
-    checkpoints = Checkpoints(f"{settings.artifacts}/checkpoints/model-{model.id}")
+    checkpoints = Checkpoints(artifacts.checkpoints(settings.artifacts, model.id))
     with tempfile.TemporaryDirectory(prefix="aparella-train-") as folder:
         out = Path(folder) / "model"
         with waiting(tick):
@@ -121,10 +121,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     checkpoint_seconds=settings.checkpoint_seconds,
                 ).path
 
-            halves = [
-                Checkpoints(f"{settings.artifacts}/checkpoints/model-{model.id}-half-{half}")
-                for half in (0, 1)
-            ]
+            halves = [Checkpoints(f"{checkpoints.url}/half-{half}") for half in (0, 1)]
             with waiting(tick):
                 fusion = teach(
                     {name: [p for p in one if p.positive] for name, one in known.items()},
