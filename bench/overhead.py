@@ -21,6 +21,7 @@ from aparella.workers import contracts
 from aparella.workers.devices import use_threads
 from aparella.workers.encoder import SentenceEncoder, Vectors
 from aparella.workers.matching import Catalogue, top_k
+from aparella.workers.stages.embed import FIRST_CHUNK
 from aparella.workers.text import clean
 from bench._pairs import Figure, compare
 from bench._services import Stack, finished, stack, workers
@@ -145,7 +146,7 @@ def warm(on: Stack) -> None:
         WHERE s.handler = 'embed' AND c.kind = 'work'
     """)
     for attempt in range(10):
-        number = PROCESSES * on.settings.embed_chunk
+        number = PROCESSES * FIRST_CHUNK
         imported(on, f"warm{attempt}", [f"{attempt} {n}" for n in range(number)])
         matched(on, f"warm{attempt}", f"warm{attempt}")
         with transaction(on.db) as connection:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from aparella.db import jobs, models, records
 from aparella.db.engine import transaction
 from aparella.workers import contracts
+from aparella.workers.stages.embed import FIRST_CHUNK
 from bench._pairs import Figure
 from bench._services import Stack, finished, process, stack, workers
 from bench.overhead import imported, matched, texts
@@ -168,7 +169,7 @@ def embedded(on: Stack, name: str) -> float:
 def warm(on: Stack, edition: int) -> None:
     """Let every process load the model: texts that each of them gets some of."""
     name = f"warm{edition}"
-    imported(on, name, [f"{edition} {n}" for n in range(6 * on.settings.embed_chunk)])
+    imported(on, name, [f"{edition} {n}" for n in range(6 * FIRST_CHUNK)])
     matched(on, name, name)
 
 

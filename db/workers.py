@@ -63,6 +63,15 @@ _LEAVINGS = sa.text("""
     WHERE worker_id <> :nobody AND seen_at < now() - make_interval(secs => :after)
     RETURNING figures
 """)
+# pace: by the sums since each process began, so that one odd chunk counts for little
+_PACE = sa.text("""
+    SELECT sum((p.figures #>> ARRAY['chunks', :handler, 'items'])::float8) AS items,
+           sum((p.figures #>> ARRAY['chunks', :handler, 'seconds'])::float8) AS seconds,
+           count(*) AS processes
+    FROM worker_process p JOIN worker w ON w.id = p.worker_id
+    WHERE w.kind = 'worker' AND w.stopped_at IS NULL AND :queue = ANY(w.queues)
+      AND p.seen_at > now() - interval '1 minute'
+""")
 _PAST = sa.text("SELECT figures FROM worker_process WHERE worker_id = :nobody AND pid = 0")
 
 
@@ -185,6 +194,17 @@ def drain(connection: sa.Connection, name: str, *, draining: bool = True) -> lis
 def figures(connection: sa.Connection) -> list[dict[str, Any]]:
     """What each process has counted, with what is left of those that are gone."""
     return list(connection.execute(sa.text("SELECT figures FROM worker_process")).scalars())
+
+
+def pace(connection: sa.Connection, handler: str, queue: str) -> tuple[float | None, int]:
+    """What is known of the processes that are there to work on a queue.
+
+    Returns:
+        Items a second that one of them does of a kind of stage, None while none has done any; and
+        how many they are.
+    """
+    row = connection.execute(_PACE, {"handler": handler, "queue": queue}).one()
+    return (row.items / row.seconds if row.seconds else None), row.processes
 
 
 def forget(connection: sa.Connection, *, after_seconds: float = FORGOTTEN_AFTER) -> list[Any]:

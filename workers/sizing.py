@@ -1,4 +1,6 @@
-"""How many processes a worker gets, and how much of a catalogue each may hold: pure arithmetic."""
+"""How many processes a worker gets, how much each may hold, how large a chunk is: arithmetic."""
+
+from math import ceil
 
 MIB = 1 << 20
 PROCESS_BYTES = 600 * MIB
@@ -30,3 +32,26 @@ def match_memory_mb(memory_bytes: int | None, processes: int) -> int:
         return MOST_MATRIX_MB
     left = (memory_bytes - PARENT_BYTES) // processes - PROCESS_BYTES
     return max(LEAST_MATRIX_MB, min(MOST_MATRIX_MB, left // MIB))
+
+
+CHUNK_SECONDS = 10.0
+"""What a chunk should take: so much is done again when a worker is lost, and it is long enough for
+the claim and the commit not to count."""
+ROUNDS = 4
+"""Chunks that each process should get of a job at least, so that they end at about one time."""
+LEAST_CHUNK = 32
+
+
+def chunk_size(items: int, rate: float | None, processes: int, *, first: int, most: int) -> int:
+    """Items of a chunk: what one process does in `CHUNK_SECONDS`.
+
+    Args:
+        items: of the stage, at most.
+        rate: items a second of one process, as measured; None: nothing is known yet.
+        processes: that will share the work.
+        first: the size where nothing is known.
+        most: never more, for a chunk is held in memory.
+    """
+    size = first if rate is None else round(rate * CHUNK_SECONDS)
+    share = ceil(items / (ROUNDS * max(1, processes)))
+    return min(most, max(LEAST_CHUNK, min(size, share)))

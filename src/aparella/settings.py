@@ -72,12 +72,12 @@ class Settings(BaseSettings):
     report_seconds: float = Field(5.0, gt=0)
     """How often a worker reports itself, and how long a drain may take to reach it."""
 
-    embed_chunk: int = Field(125, ge=1)
-    """Distinct texts in a chunk of encoding. A CPU encodes 125 at a time as fast as 1,000
-    (measured), and at a stage's end the other processes wait but seconds for the last chunk. A
-    GPU, which does so many in a moment, wants 2,000."""
-    match_chunk: int = Field(2_000, ge=1)
-    """Source records in a chunk of matching."""
+    embed_chunk: int | None = Field(None, ge=1)
+    """Distinct texts in a chunk of encoding. None: what a process does in about ten seconds, by
+    what the workers have measured; 125 while they have not, which a CPU encodes as fast as 1,000
+    at a time."""
+    match_chunk: int | None = Field(None, ge=1)
+    """Source records in a chunk of matching. None: likewise, up to 2,000."""
     import_chunk: int = Field(20_000, ge=1)
     """Uploaded rows in a chunk of cleaning."""
 

@@ -16,13 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aparella import logs
 from aparella.api.app import create_app
-from aparella.db import workers
+from aparella.db import jobs, models, records, workers
 from aparella.db.engine import transaction
 from aparella.errors import NotFoundError, RecordError
 from aparella.settings import Settings
-from aparella.workers import figures, presence
+from aparella.workers import contracts, figures, presence
 from aparella.workers.context import Context
 from aparella.workers.presence import Identity, Presence
+from aparella.workers.runner import run_chunk
 from tests.integration import drive, toy
 
 HOST = socket.gethostname()
@@ -398,3 +399,38 @@ def test_a_chunks_log_says_whose_it_is(
         (job.id, "apply", 1),
     ]
     assert all(line["chunk"] > 0 for line in done)
+
+
+# --- the size of chunks ---------------------------------------------------------------------------
+
+
+def test_chunks_follow_what_the_workers_have_measured(context: Context) -> None:
+    context.settings.embed_chunk = None
+    identity = worker(context.db, "worker", "embed")
+    for job in ("first", "then"):
+        drive.imported(context, job, [(f"{n}", f"{job} {n}") for n in range(700)])
+    assert sizes(context, "first") == [125] * 5 + [75]
+    figures.own.chunk("embed", 10.0, 60)  # in ten seconds: but a share for each of four rounds
+    report(context.db, identity)
+    assert sizes(context, "then") == [60] * 11 + [40]
+
+
+def sizes(context: Context, collection: str) -> list[int]:
+    """Of the chunks that embedding a collection is cut into."""
+    with transaction(context.db) as connection:
+        model = models.find_model(connection, None)
+        collection_id = records.find_collection(connection, collection).id
+        job_id, _ = jobs.create(
+            connection,
+            kind="embed",
+            params={"collection": collection},
+            plan=contracts.embed_stages(model.id, collection_id),
+            model_id=model.id,
+        )
+    (plan,) = toy.chunk_ids(context.db, job_id, "ready")
+    run_chunk(context, plan, worker="test")
+    query = "SELECT size FROM chunk WHERE job_id = :job AND kind = 'work' ORDER BY id"
+    found = [int(row.size) for row in toy.execute(context.db, query, job=job_id)]
+    with transaction(context.db) as connection:
+        jobs.cancel(connection, job_id)
+    return found

@@ -184,7 +184,7 @@ def test_commands_are_those_that_compose_starts(overlay: str) -> None:
         here, there = container["command"], [str(word) for word in service["command"]]
         assert [w for w in here if not w.isdigit()] == [w for w in there if not w.isdigit()]
         names = {variable["name"] for variable in container.get("env", ())}
-        names |= {"APARELLA_ARTIFACTS", "APARELLA_EMBED_CHUNK"}  # by envFrom
+        names |= {"APARELLA_ARTIFACTS"}  # by envFrom
         given = set(service["environment"]) - {"APARELLA_PULSE", "APARELLA_ENCODER", "TMPDIR"}
         assert names == given, named(resource)
 

@@ -5,10 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import sqlalchemy as sa
 
-from aparella.db import copy, faults, jobs, partitions, vectors
+from aparella.db import copy, faults, jobs, partitions, records, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
+from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
+
+FIRST_CHUNK = 125
+"""Texts in a chunk while no rate is known: a CPU encodes so many at a time as fast as 1,000."""
 
 
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
@@ -23,7 +27,14 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
         collection_id,
         job_id=chunk.job_id,
         stage_id=chunk.stage_id,
-        size=context.settings.embed_chunk,
+        size=pacing.choose(
+            connection,
+            chunk,
+            records.count(connection, collection_id) - skipped - reused,
+            fixed=context.settings.embed_chunk,
+            first=FIRST_CHUNK,
+            most=10_000,
+        ),
     )
     jobs.add_to_summary(
         connection, chunk.job_id, {"skipped_embeddings": skipped, "reused_embeddings": reused}

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from aparella.db import answers, faults, index, matches, records, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
+from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.fusion.candidates import DEPTH
 from aparella.workers.fusion.search import Answers, search
@@ -22,7 +23,14 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
         chunk.params["source_id"],
         job_id=chunk.job_id,
         stage_id=chunk.stage_id,
-        size=context.settings.match_chunk,
+        size=pacing.choose(
+            connection,
+            chunk,
+            records.count(connection, chunk.params["source_id"]),
+            fixed=context.settings.match_chunk,
+            first=2_000,
+            most=2_000,
+        ),
     )
     return 0
 

@@ -8,6 +8,7 @@ from aparella.db import chunks, texts
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.stages.embed import FIRST_CHUNK
 from aparella.workers.text import clean
 
 _EMPTY = "nothing is left of it after cleaning"
@@ -16,8 +17,9 @@ _EMPTY = "nothing is left of it after cleaning"
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
     """Chunks of the texts that the job has still to answer."""
     ids = texts.of_job(connection, chunk.job_id)
-    for start in range(0, len(ids), context.settings.embed_chunk):
-        part = ids[start : start + context.settings.embed_chunk]
+    size = context.settings.embed_chunk or FIRST_CHUNK
+    for start in range(0, len(ids), size):
+        part = ids[start : start + size]
         chunks.add(
             connection,
             job_id=chunk.job_id,
