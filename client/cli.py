@@ -18,7 +18,6 @@ from aparella.client import (
     outfile,
     output,
     pair_commands,
-    progress,
     report_commands,
     review_commands,
     stack,
@@ -27,6 +26,7 @@ from aparella.client import (
 )
 from aparella.client.exits import EPILOG, Sentences
 from aparella.client.models import Collection
+from aparella.client.options import Delimiter, Encoding, File, Strict, Waiting, uploading
 from aparella.client.session import DATA_HELP, JSON_HELP, URL_HELP, Raw, Session, with_session
 
 app = typer.Typer(
@@ -55,7 +55,6 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME[@VERSION]", help="Model; the server's default if none."),
 ]
-Waiting = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -104,23 +103,15 @@ def root(
 def import_(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection to fill.")],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, NDJSON or Parquet; gzip or not.")
-    ],
+    file: File,
     key: Annotated[str, typer.Option(metavar="COL", help="Column that tells the records apart.")],
     text: Annotated[list[str], typer.Option(metavar="COL", help="Column of text; repeatable.")],
     attribute: Annotated[
         list[str] | None, typer.Option(metavar="COL", help="Column to keep besides; repeatable.")
     ] = None,
-    delimiter: Annotated[
-        str | None, typer.Option(metavar="D", help="Of a CSV file; found out if not given.")
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(metavar="E", help="Of a CSV file; found out if not given.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse the whole file if one row is bad.")
-    ] = False,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    strict: Strict = False,
     merge: Annotated[
         bool, typer.Option("--merge", help="Keep records that the file does not have.")
     ] = False,
@@ -128,17 +119,14 @@ def import_(
 ) -> None:
     """Fill a collection from a file; importing again counts what is new, changed and gone."""
     with session.connect() as client:
-        with (
-            outcome.interruptible(session, "The upload was interrupted, nothing was imported"),
-            progress.transfer(session.console, f"uploading {file.name}") as show,
-        ):
+        with uploading(session, file.name) as show:
             job = client.import_file(
                 name,
                 file,
                 key=key,
                 text=text,
                 attributes=attribute or (),
-                delimiter="\t" if delimiter in {"\\t", "tab"} else delimiter,
+                delimiter=delimiter,
                 encoding=encoding,
                 strict=strict,
                 merge=merge,

@@ -9,7 +9,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from aparella.client import outcome, outfile, output, progress, units
+from aparella.client import outcome, outfile, output, units
+from aparella.client.options import File, Strict, Waiting, uploading
 from aparella.client.review_commands import By, who
 from aparella.client.review_models import Decision
 from aparella.client.session import Session, with_session
@@ -30,28 +31,19 @@ OnlyBy = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only t
 @with_session
 def import_(
     session: Session,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, NDJSON or Parquet; gzip or not.")
-    ],
+    file: File,
     source: Annotated[str, typer.Option(metavar="S", help="Collection that was matched.")],
     target: Annotated[str, typer.Option(metavar="T", help="Catalogue that it was matched with.")],
     by: By = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse the whole file if one row is bad.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = (
-        True
-    ),
+    strict: Strict = False,
+    wait: Waiting = True,
 ) -> None:
     """Add decisions from a file: source_key, target_key, verdict, and reviewer and note if any.
 
     The verdict is accept, reject, or none (no counterpart in the catalogue; no target_key).
     """
     with session.connect() as client:
-        with (
-            outcome.interruptible(session, "The upload was interrupted, nothing was imported"),
-            progress.transfer(session.console, f"uploading {file.name}") as show,
-        ):
+        with uploading(session, file.name) as show:
             job = client.import_decisions(
                 file, source=source, target=target, by=who(by), strict=strict, on_bytes=show
             )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from aparella.client import outcome, output, progress, units
 from aparella.client.models import Model, ModelDetail
+from aparella.client.options import Waiting, uploading
 from aparella.client.session import Session, with_session
 from aparella.errors import InputError
 
@@ -21,7 +22,6 @@ Category = Annotated[
     str | None,
     typer.Option(metavar="ATTR", help="Attribute by which figures are broken down."),
 ]
-Waiting = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")]
 
 
 @with_session
@@ -196,8 +196,7 @@ def import_(
     """Register a model from elsewhere, as a candidate."""
     with (
         session.connect() as client,
-        outcome.interruptible(session, "The upload was interrupted, nothing was imported"),
-        progress.transfer(session.console, f"uploading {folder.name}") as bar,
+        uploading(session, folder.name) as bar,
     ):
         name = name or folder.resolve().name
         found = client.import_model(folder, name, by=_who(), on_bytes=bar)

@@ -1,12 +1,12 @@
 """`aparella pairs …`: known pairs, imported, listed, collected from decisions, deleted."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aparella.client import outcome, output, progress, units
+from aparella.client import outcome, output, units
 from aparella.client.models import Collected, PairNotice, PairSet, PairSetDetail, StalePair
+from aparella.client.options import Delimiter, Encoding, File, Strict, Waiting, uploading
 from aparella.client.session import Session, with_session
 
 NOTICES = 10
@@ -30,9 +30,7 @@ _REASONS = {
 def import_(
     session: Session,
     name: PairsName,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, NDJSON or Parquet; gzip or not.")
-    ],
+    file: File,
     source: Annotated[
         str | None,
         typer.Option(metavar="S", help="Collection of the source keys; if none, FILE has texts."),
@@ -47,18 +45,10 @@ def import_(
     target_column: Annotated[
         str | None, typer.Option(metavar="COL", help="If not target_key, or target_text.")
     ] = None,
-    delimiter: Annotated[
-        str | None, typer.Option(metavar="D", help="Of a CSV file; found out if not given.")
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(metavar="E", help="Of a CSV file; found out if not given.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse the whole file if one row is bad.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = (
-        True
-    ),
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    strict: Strict = False,
+    wait: Waiting = True,
 ) -> None:
     """Add known pairs from a file: source_key, target_key, and label and weight if there are.
 
@@ -66,10 +56,7 @@ def import_(
     import: a row that is there already is counted as unchanged.
     """
     with session.connect() as client:
-        with (
-            outcome.interruptible(session, "The upload was interrupted, nothing was imported"),
-            progress.transfer(session.console, f"uploading {file.name}") as show,
-        ):
+        with uploading(session, file.name) as show:
             job = client.import_pairs(
                 name,
                 file,
@@ -77,7 +64,7 @@ def import_(
                 target=target,
                 source_column=source_column,
                 target_column=target_column,
-                delimiter="\t" if delimiter in {"\\t", "tab"} else delimiter,
+                delimiter=delimiter,
                 encoding=encoding,
                 strict=strict,
                 on_bytes=show,
