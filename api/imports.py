@@ -25,6 +25,14 @@ from aparella.workers import contracts
 _BLOCK = 1 << 20
 _HEAD = 16
 
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""What OpenAPI is told of a route that takes a file as its body."""
+
 Word = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 """NUL cannot be stored: PostgreSQL's text has none."""
 

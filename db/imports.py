@@ -87,6 +87,17 @@ class Upload:
     strict: bool
     rows: int
 
+    def refusal(self, rows: int, refused: int) -> str | None:
+        """Why nothing of a file is taken of which so many rows are refused; None if the rest is."""
+        if self.strict and refused:
+            return (
+                f"{refused:,} of {rows:,} rows of {self.filename} are refused, and the import is "
+                "strict: nothing was changed. Mend them, or leave out --strict."
+            )
+        if refused == rows:
+            return f"All {rows:,} rows of {self.filename} are refused: nothing was changed."
+        return None
+
 
 @dataclass(frozen=True)
 class CleanedRow:

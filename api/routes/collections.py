@@ -39,14 +39,7 @@ def get_collection(name: Name, db: Database) -> schemas.Collection:
 @router.post(
     "/{name}/records",
     status_code=202,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
-        }
-    },
+    openapi_extra=imports.BODY,
 )
 async def upload_records(
     name: Name,

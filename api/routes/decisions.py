@@ -63,14 +63,7 @@ def decide(request: Decisions, db: Database) -> Decided:
 @router.post(
     "/import",
     status_code=202,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
-        }
-    },
+    openapi_extra=imports.BODY,
 )
 async def upload_decisions(
     parameters: Annotated[DecisionFileParameters, Query()],

@@ -81,14 +81,7 @@ def export_model(name: Name, version: Version, db: Database) -> StreamingRespons
 @router.post(
     "/{name}/import",
     status_code=201,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
-        }
-    },
+    openapi_extra=imports.BODY,
 )
 async def import_model(
     name: Name,

@@ -54,14 +54,7 @@ def get_pair_set(name: Name, db: Database) -> PairSetDetail:
 @router.post(
     "/{name}",
     status_code=202,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
-        }
-    },
+    openapi_extra=imports.BODY,
 )
 async def upload_pairs(
     name: Name,

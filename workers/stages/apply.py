@@ -30,16 +30,7 @@ def work(_context: Context, chunk: Claimed, _tick: Tick) -> Write:
             cleaner_version=CLEANER_VERSION,
         )
         summary = {"file": upload.filename, **asdict(counts)}
-        fatal = None
-        if upload.strict and counts.refused:
-            fatal = (
-                f"{counts.refused:,} of {counts.rows:,} rows of {upload.filename} are refused, and "
-                "the import is strict: nothing was changed. Mend them, or leave out --strict."
-            )
-        elif counts.refused == counts.rows:
-            fatal = (
-                f"All {counts.rows:,} rows of {upload.filename} are refused: nothing was changed."
-            )
+        fatal = upload.refusal(counts.rows, counts.refused)
         if fatal is None:
             summary["removed"] = imports.apply(connection, upload, cleaner_version=CLEANER_VERSION)
         else:

@@ -40,16 +40,7 @@ def work(_context: Context, chunk: Claimed, _tick: Tick) -> Write:
         counts = decision_imports.gather(connection, upload.id, source_id, target_id)
         imports.list_faults(connection, upload.id, job_id=chunk.job_id, stage_id=chunk.stage_id)
         imports.discard(connection, upload.id)
-        fatal = None
-        if upload.strict and counts.refused:
-            fatal = (
-                f"{counts.refused:,} of {counts.rows:,} rows of {upload.filename} are refused, and "
-                "the import is strict: nothing was changed. Mend them, or leave out --strict."
-            )
-        elif counts.refused == counts.rows:
-            fatal = (
-                f"All {counts.rows:,} rows of {upload.filename} are refused: nothing was changed."
-            )
+        fatal = upload.refusal(counts.rows, counts.refused)
         new = 0 if fatal else decisions.write(connection, target_id, None)
         taken = counts.accepted + counts.rejected + counts.none
         jobs.add_summary(

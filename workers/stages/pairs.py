@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from aparella.db import chunks, imports, jobs, pair_imports, pair_rows, pair_sets
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.imports import Upload
-from aparella.db.pair_imports import Counts
 from aparella.db.pairs import PairSet
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.pairing import place
@@ -77,7 +76,7 @@ def _import(
     imports.list_faults(connection, upload.id, **ids)
     counts = pair_imports.count(connection, upload.id)
     summary |= asdict(counts)
-    if fatal := _refused(upload, counts):
+    if fatal := upload.refusal(counts.rows, counts.refused):
         return fatal
     written = pair_rows.write(connection, pair_set.id)
     moved = place(connection, pair_set.id)
@@ -88,17 +87,6 @@ def _import(
         connection, upload.id, **ids, rows=[leak.row for leak in leaks], pairs=others
     )
     summary |= {**asdict(written), "left_out": len(leaks) + len(others)}
-    return None
-
-
-def _refused(upload: Upload, counts: Counts) -> str | None:
-    if upload.strict and counts.refused:
-        return (
-            f"{counts.refused:,} of {counts.rows:,} rows of {upload.filename} are refused, and the "
-            "import is strict: nothing was changed. Mend them, or leave out --strict."
-        )
-    if counts.refused == counts.rows:
-        return f"All {counts.rows:,} rows of {upload.filename} are refused: nothing was changed."
     return None
 
 
