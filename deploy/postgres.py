@@ -12,6 +12,7 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
+from aparella import machine
 from aparella.deploy import account, folder, ports
 from aparella.errors import AparellaError, ConfigurationError
 
@@ -136,7 +137,11 @@ def command(pgdata: Path, *, port: int, durable: bool = True) -> tuple[str, ...]
         "port": str(port),
         # A socket's path is limited to 107 bytes, which a data folder may well exceed.
         "unix_socket_directories": "",
-        **tuning(psutil.virtual_memory().total, shared=_shared_memory()),
+        **tuning(
+            machine.memory_limit() or psutil.virtual_memory().total,
+            machine.cores(),
+            shared=_shared_memory(),
+        ),
     }
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -144,11 +149,12 @@ def command(pgdata: Path, *, port: int, durable: bool = True) -> tuple[str, ...]
     return (str(binaries() / "postgres"), "-D", str(pgdata), *flags)
 
 
-def tuning(memory: int, *, shared: int | None = None) -> dict[str, str]:
+def tuning(memory: int, cores: int, *, shared: int | None = None) -> dict[str, str]:
     """Settings for a server that shares its machine with the workers.
 
     Args:
         memory: bytes that the machine has.
+        cores: that it has: more parallel workers than that only wait for each other.
         shared: bytes that are free in /dev/shm, or None where there is no such thing.
     """
     buffers = min(max(memory // 8, 128 * MIB), 1024 * MIB)
@@ -160,6 +166,8 @@ def tuning(memory: int, *, shared: int | None = None) -> dict[str, str]:
         "work_mem": "16MB",
         "max_wal_size": "2GB",
         "checkpoint_timeout": "15min",
+        "max_worker_processes": str(8 + cores),
+        "max_parallel_workers": str(cores),
         "random_page_cost": "1.1",
         "jit": "off",
         "synchronous_commit": "on",

@@ -39,7 +39,7 @@ def test_a_stable_life_forgets_earlier_deaths(failures: int, uptime: float) -> N
 
 @given(st.integers(min_value=2**28, max_value=2**42), st.none() | st.integers(0, 2**42))
 def test_tuning_leaves_most_of_the_memory_to_the_workers(memory: int, shared: int | None) -> None:
-    settings = postgres.tuning(memory, shared=shared)
+    settings = postgres.tuning(memory, 2, shared=shared)
 
     def megabytes(name: str) -> int:
         assert settings[name].endswith("MB")
