@@ -36,6 +36,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "seed": ("seed", {}),
     "seed, 5 epochs": ("seed", {"epochs": 5}),
     "default": ("default", {}),
+    "last weights": ("default", {"average": 0.0}),
     "model's dropout": ("default", {"dropout": None}),
     "plain batches": ("default", {"batch_sampler": "plain"}),
     "no warm-up": ("default", {"warmup_ratio": 0.0}),

@@ -16,6 +16,7 @@ def test_seed_is_the_model_cards_recipe() -> None:
     assert (seed.max_grad_norm, seed.scale, seed.seed) == (1.0, 20.0, 42)
     assert (seed.batch_sampler, seed.round_robin) == ("plain", True)
     assert (seed.symmetric, seed.hard_negatives, seed.dropout) == (False, 0, None)
+    assert seed.average == 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)

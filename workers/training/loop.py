@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 from aparella.errors import TransientError
+from aparella.workers.training.averaging import Average
 from aparella.workers.training.forward import CachedEmbedding, embed
 from aparella.workers.training.loss import RankingLoss
 from aparella.workers.training.material import Batch, Material, Sampler
@@ -22,6 +23,7 @@ from aparella.workers.training.recipe import Recipe
 from aparella.workers.training.step import Step
 
 WEIGHTS = "model.safetensors"
+MEAN = "mean.safetensors"
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -115,6 +117,7 @@ class Loop(SentenceTransformerTrainer):
         self._sampler = sampler
         self._part_tokens = part_tokens
         self._cached: CachedEmbedding | None = None
+        self.average = Average(model, recipe.average)
         self.last_loss = self.last_rate = math.nan
         self.last_pairs = 0
         self._ranking = RankingLoss(model, scale=recipe.scale, symmetric=recipe.symmetric)
@@ -204,18 +207,21 @@ class Loop(SentenceTransformerTrainer):
         return Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
-        """The weights alone: the rest of the model does not change."""
+        """The weights and their mean alone: the rest of the model does not change."""
         folder = Path(str(output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
         save_file(weights, folder / WEIGHTS)
+        self.average.save(folder / MEAN)
 
     def _load_from_checkpoint(
         self,
         resume_from_checkpoint: str,
         model: nn.Module | None = None,  # noqa: ARG002
     ) -> None:
-        self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / WEIGHTS))
+        folder = Path(resume_from_checkpoint)
+        self.model.load_state_dict(load_file(folder / WEIGHTS))
+        self.average.load(folder / MEAN)
 
 
 class Watcher(TrainerCallback):
@@ -250,6 +256,7 @@ class Watcher(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Say how it goes; what `tick` raises ends the training."""
+        self.loop.average.update(state.global_step, state.max_steps)
         done = state.global_step - self._first
         seconds = max(time.monotonic() - self._began, 1e-9)
         self._pairs += self.loop.last_pairs

@@ -34,7 +34,7 @@ class Need:
     """Memory at the peak, in bytes, beside what the process holds already.
 
     Attributes:
-        weights: the weights, their gradients, AdamW's two moments, a copy while saving.
+        weights: they, their gradients, AdamW's two moments, their mean, a copy while saving.
         activations: what a step keeps for its way back.
         data: token ids and the plan of an epoch.
         batch_tokens: tokens of the largest batch to be expected.
@@ -92,7 +92,8 @@ def need(
     # The buffers of one part, forward and back, come on top.
     activations += 6 * max(longest, min(part_tokens, largest)) * shape.intermediate * 4
     data = 4 * int(pair.sum()) + 400 * len(pair)
-    return Need(20 * shape.parameters, activations, data, largest, cached)
+    per_parameter = 24 if recipe.average else 20
+    return Need(per_parameter * shape.parameters, activations, data, largest, cached)
 
 
 def _bytes_per_token(shape: Shape, length: int) -> int:

@@ -27,6 +27,7 @@ class Recipe:
         scale: what cosines are multiplied with before the softmax: 1 / temperature.
         symmetric: also rank the sources for each target, and average both losses.
         dropout: probability of the model's dropout layers; None leaves the model's own.
+        average: share of the last steps over which the weights are averaged; 0 takes the last ones.
         hard_negatives: mined wrong targets for each pair.
         batch_sampler: `group_aware` keeps pairs that share a source, a target or a group apart;
             `plain` is the library's, which does not.
@@ -50,6 +51,7 @@ class Recipe:
     scale: float = 20.0
     symmetric: bool = False
     dropout: float | None = None
+    average: float = 0.0
     hard_negatives: int = 0
     batch_sampler: str = "group_aware"
     round_robin: bool = False
@@ -103,7 +105,7 @@ PRESETS = {
         round_robin=True,
         seed=42,
     ),
-    "default": Recipe(preset="default", learning_rate=1e-4, dropout=0.0),
+    "default": Recipe(preset="default", learning_rate=1e-4, dropout=0.0, average=0.4),
 }
 """`seed`: the model card's hyper-parameters to the letter. `default`: see docs/training.md."""
 
@@ -116,6 +118,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_grad_norm": (1e-3, 1e3),
     "scale": (1, 200),
     "dropout": (0, 0.9),
+    "average": (0, 0.9),
     "hard_negatives": (0, 16),
     "seed": (0, 2**32 - 1),
     "cached_tokens": (512, 2**31),

@@ -152,6 +152,7 @@ def train(
                 raise JobError(
                     _not_finite(loop.state.global_step + 1, keeper.step, recipe)
                 ) from error
+            loop.average.apply()
             with whole(out) as part:
                 model.save_pretrained(str(part), create_model_card=False, safe_serialization=True)
     finally:
