@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from aparella.api.app import create_app
-from aparella.db import jobs
+from aparella.db import carried, jobs
 from aparella.db.engine import create, transaction
 from aparella.settings import Settings
 from aparella.workers.context import Context
@@ -157,12 +157,50 @@ def test_by_all_evidence_it_is_what_a_whole_match_gives(api: TestClient, encodin
     again = ask(api, encoding, since=first.id)
     assert again.summary["since"]["kept"] == len(LINES) - 1
     assert found(encoding.db, again.id) == found(encoding.db, ask(api, encoding).id)
+    what_is_accepted(encoding, first.id)
     # One record more changes what words are worth.
     catalogue = {**CATALOGUE, "C99": "GASA 10MM"}
     drive.imported(encoding, "catalogue", catalogue.items())
     third = ask(api, encoding, since=again.id)
     assert "what words are worth" in third.summary["since"]["all_matched_because"]
     assert third.summary["since"]["matched"] == len(lines)
+
+
+def what_is_accepted(encoding: Context, since: int) -> None:
+    """Answers that are taken over are accepted by the new job's threshold."""
+    rows = [row for row in found(encoding.db, since) if row[1] == 1]
+    threshold = sorted(row[4] for row in rows)[len(rows) // 2]
+    with encoding.db.connect() as connection:  # nothing of it stays
+        job_id = connection.execute(sa.text("SELECT max(id) + 1 FROM job")).scalar_one()
+        connection.execute(
+            sa.text("INSERT INTO job (id, kind) OVERRIDING SYSTEM VALUE VALUES (:id, 'match')"),
+            {"id": job_id},
+        )
+        ids = [row[0] for row in rows]
+        contradicted = set(
+            connection.execute(
+                sa.text("SELECT source_id FROM answer WHERE job_id = :id AND contradicted"),
+                {"id": since},
+            ).scalars()
+        )
+        carried.carry(connection, since, job_id, ids, threshold)
+        accepted = sa.text("SELECT source_id FROM answer WHERE job_id = :id AND accepted")
+        taken = set(connection.execute(accepted, {"id": job_id}).scalars())
+        connection.rollback()
+    assert taken == {row[0] for row in rows if row[4] >= threshold} - contradicted
+    assert taken
+
+
+def test_a_job_says_what_it_accepted(api: TestClient, context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    job = ask(api, context, auto_accept=0.95)
+    assert "too few" in job.params["auto_accept"]["sentence"]
+    assert job.summary["accepted"] == {
+        "accepted": 0,
+        "lines": len(LINES),
+        "share": 0.0,
+        "expected_share": 0.0,
+    }
 
 
 def ready(db: sa.Engine) -> list[int]:
@@ -183,8 +221,15 @@ def until(context: Context, job_id: int, stage: str, chunks: int) -> None:
         run_chunk(context, ready(context.db)[0], worker="test")
 
 
-@pytest.mark.parametrize(("stage", "chunks"), [("embed target", 1), ("index", 1), ("match", 2)])
-@pytest.mark.parametrize("side", ["list", "catalogue"])
+@pytest.mark.parametrize(
+    ("side", "stage", "chunks"),
+    [
+        ("list", "index", 1),
+        ("list", "match", 2),
+        ("catalogue", "embed target", 1),
+        ("catalogue", "match", 2),
+    ],
+)
 def test_an_import_that_comes_between_is_not_mixed_in(
     context: Context, side: str, stage: str, chunks: int
 ) -> None:

@@ -31,7 +31,7 @@ def greedy(found: dict[tuple[int, int], float]) -> float:
 
 
 @given(CANDIDATES)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_nothing_twice_and_never_below_greed(found: dict[tuple[int, int], float]) -> None:
     lines, targets, weights = arrays(found)
     chosen = assign(lines, targets, weights)
@@ -44,7 +44,7 @@ def test_nothing_twice_and_never_below_greed(found: dict[tuple[int, int], float]
 
 
 @given(CANDIDATES, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_the_order_of_candidates_is_nothing(
     found: dict[tuple[int, int], float], luck: st.DataObject
 ) -> None:
