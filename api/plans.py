@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella.api.problems import about
-from aparella.db import imports, models, pairs, partitions, records, registry
+from aparella.db import imports, jobs, models, pairs, partitions, records, registry
 from aparella.db.jobs import NewStage
 from aparella.db.models import Model
 from aparella.db.pairs import PairSet
@@ -65,6 +65,9 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
                 *(model.id, source_id, target_id, request.k),
                 scoring=request.scoring,
                 threshold=promised.threshold if promised else None,
+                since=_earlier(connection, request),
+                one_to_one=request.one_to_one,
+                accepting=promised is not None,
             )
             return JobPlan(model.id, stages, {"auto_accept": vars(promised)} if promised else {})
         case EmbedRequest():
@@ -73,6 +76,32 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
         case IndexRequest():
             collection_id = _records(connection, "collection", request.collection)
             return JobPlan(model.id, contracts.index_stages(model.id, collection_id))
+
+
+def _earlier(connection: sa.Connection, request: MatchRequest) -> int | None:
+    """The job whose answers are taken over, if one was named.
+
+    Raises:
+        InputError: it is no match job of these collections, or has not come to its end.
+    """
+    if request.since is None:
+        return None
+    with about("since"):
+        job = jobs.find(connection, request.since)
+    names = (job.params.get("source"), job.params.get("target"))
+    if job.kind != "match" or names != (request.source, request.target):
+        raise InputError(
+            f"Job {job.id} did not match '{request.source}' with '{request.target}': name one that "
+            "did. `aparella jobs --kind match` lists them.",
+            field="since",
+        )
+    if job.state not in ("succeeded", "succeeded_with_errors"):
+        raise InputError(
+            f"Job {job.id} is {job.state}: only answers of a job that has come to a good end can "
+            "be taken over.",
+            field="since",
+        )
+    return job.id
 
 
 def _promise(

@@ -1,7 +1,7 @@
 """Learn the fusion that ships, and show what it is worth on sets that it has not seen.
 
     python -m bench._fusion examples/hospital FOLDER... [--save] [--ablate] [--curve]
-        [--strength N] [--held-out]
+        [--strength N] [--held-out] [--boost] [--review]
 
 Folders are as those of `bench._recipes`. All figures are of the base model's vectors and of the
 training half of each set; the other half is read with `--held-out` only. `--save` writes
@@ -186,14 +186,15 @@ def own(one: Set, prior: Fusion, queries: int | None = None) -> None:
         rows = known.fold != fold
         if queries is not None:
             rows &= np.cumsum(rows) <= queries
-        fusion = learn(_part(known, rows), prior, Abbreviations(), {})
-        tested = replace(one, known=_part(known, known.fold == fold))
+        fusion = learn(part(known, rows), prior, Abbreviations(), {})
+        tested = replace(one, known=part(known, known.fold == fold))
         sure[known.fold == fold], right[known.fold == fold] = applied(tested, fusion)
     label = "own pairs" if queries is None else f"own pairs, {queries} queries"
     show(f"{one.name}: {label}", sure, right, known.queries)
 
 
-def _part(known: Known, queries: NDArray[np.bool_]) -> Known:
+def part(known: Known, queries: NDArray[np.bool_]) -> Known:
+    """Some queries, bool (queries,), as a set of their own."""
     kept = queries[known.candidates.query]
     number = np.cumsum(queries) - 1
     return Known(
@@ -235,14 +236,26 @@ def without(one: Set, group: str) -> Set:
     return replace(one, known=replace(one.known, features=features))
 
 
+def ablate(one: Set, sets: Sequence[Set], strength: float) -> None:
+    """What each group of features is worth: the figures without it."""
+    for group in GROUPS:
+        less = [without(other, group) for other in sets]
+        mine = less[sets.index(one)]
+        bare = default([other for other in less if other is not mine], strength)
+        show(f"{one.name}: without {group}", *applied(mine, bare), one.known.queries)
+        own(mine, bare)
+
+
 def main() -> None:
     """Read, learn, show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path)
-    for flag in ("--save", "--ablate", "--curve", "--held-out"):
+    for flag in ("--save", "--ablate", "--curve", "--held-out", "--boost", "--review"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--strength", type=float, default=STRENGTH)
     chosen = parser.parse_args()
+    from bench import _rivals  # which imports from here
+
     encoder = SentenceEncoder(get_model_path())
     sets = [read(folder, encoder) for folder in chosen.folders]
     for folder, one in zip(chosen.folders, sets, strict=True):
@@ -255,13 +268,12 @@ def main() -> None:
         if chosen.curve:
             for queries in (20, 50, 100, 200):
                 own(one, others, queries)
+        if chosen.boost:
+            _rivals.boosted(one, [other for other in sets if other is not one])
+        if chosen.review:
+            _rivals.reviewed(one, others)
         if chosen.ablate:
-            for group in GROUPS:
-                less = [without(other, group) for other in sets]
-                mine = less[sets.index(one)]
-                bare = default([other for other in less if other is not mine], chosen.strength)
-                show(f"{one.name}: without {group}", *applied(mine, bare), one.known.queries)
-                own(mine, bare)
+            ablate(one, sets, chosen.strength)
     if chosen.save:
         path = Path(fusion_model.__file__).with_name("default.json")
         text = json.dumps(default(sets, chosen.strength).to_json(), ensure_ascii=False, indent=1)

@@ -157,6 +157,13 @@ def match(
         float | None,
         typer.Option(metavar="SHARE", help="Accept unseen where so many are right, such as 0.95."),
     ] = None,
+    since: Annotated[
+        int | None,
+        typer.Option(metavar="JOB", min=1, help="Take over this job's answers that still hold."),
+    ] = None,
+    one_to_one: Annotated[
+        bool, typer.Option("--one-to-one", help="Each target record for one source at most.")
+    ] = False,
     raw: Raw = False,
     idempotency_key: Annotated[
         str | None,
@@ -173,6 +180,8 @@ def match(
             k=k,
             scoring=scoring,
             auto_accept=auto_accept,
+            since=since,
+            one_to_one=one_to_one,
             idempotency_key=idempotency_key,
         )
         promised = job.params.get("auto_accept")

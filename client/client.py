@@ -129,6 +129,8 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
         k: int = 10,
         scoring: str = "fused",
         auto_accept: float | None = None,
+        since: int | None = None,
+        one_to_one: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
         """Start finding the `k` best records of `target` for each record of `source`.
@@ -140,7 +142,11 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
             k: candidates per source record.
             scoring: `fused` weighs all evidence; `cosine` looks at the vectors alone.
             auto_accept: share of right ones among those that are accepted unseen; the job's
-                `params["auto_accept"]` tells what is promised.
+                `params["auto_accept"]` tells what is promised, its `summary["accepted"]` what came
+                of it.
+            since: an earlier match job of the two; answers that still hold are taken over, and
+                `summary["since"]` tells what has moved.
+            one_to_one: no record of `target` is the first candidate of two records.
             idempotency_key: the same key and request give the same job, however often sent.
         """
         wanted: dict[str, object] = {
@@ -154,6 +160,10 @@ class Client(ModelCalls, OperatorCalls, PairCalls, ReviewCalls, TokenCalls):
             wanted["scoring"] = scoring
         if auto_accept is not None:
             wanted["auto_accept"] = auto_accept
+        if since is not None:
+            wanted["since"] = since
+        if one_to_one:
+            wanted["one_to_one"] = True
         return self._submit(wanted, idempotency_key)
 
     def embed(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aparella.client import outcome, outfile, output, units
+from aparella.client import findings, outcome, outfile, output, units
 from aparella.client.models import Job
 from aparella.client.session import Raw, Session, with_session
 
@@ -26,6 +26,8 @@ def show(session: Session, job_id: JobId) -> None:
     for name, value in _facts(job).items():
         if value:
             session.say(f"{name:9} {value}")
+    for sentence in findings.sentences(job):
+        session.say(sentence)
     if job.stages:
         session.console.print()
         session.console.print(output.stages(job))
@@ -147,6 +149,6 @@ def _facts(job: Job) -> dict[str, str]:
         **{
             name: ", ".join(f"{key} {value}" for key, value in values.items())
             for name, values in job.summary.items()
-            if isinstance(values, dict)
+            if isinstance(values, dict) and name not in findings.SAID
         },
     }

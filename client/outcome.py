@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from aparella.client import exits, output, progress, units
+from aparella.client import exits, findings, output, progress, units
 from aparella.client.client import Client
 from aparella.client.models import Job, Match
 from aparella.client.session import Session
@@ -116,7 +116,7 @@ def finish(
         _lost(session, job)
     else:
         session.say(sentence(job))
-        for line in (*_plan(job), *_drift(job)):
+        for line in (*_plan(job), *_drift(job), *findings.sentences(job)):
             session.say(line)
         _judgement(session, job)
     _errors(session, client, job)

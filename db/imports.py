@@ -52,22 +52,26 @@ _COUNTS = sa.text(f"""
 """)
 _UPSERT = sa.text("""
     INSERT INTO record AS r (collection_id, key, text, original, text_hash, cleaner_version,
-                             attributes)
+                             attributes, changed_edition)
     SELECT :collection, key, coalesce(cleaned, text), CASE WHEN cleaned IS NOT NULL THEN text END,
-           text_hash, :version, attributes
+           text_hash, :version, attributes,
+           (SELECT edition + 1 FROM collection WHERE id = :collection)
     FROM upload_row WHERE upload_id = :upload AND code IS NULL ORDER BY number
     ON CONFLICT (collection_id, key) DO UPDATE
     SET text = excluded.text, original = excluded.original, text_hash = excluded.text_hash,
         cleaner_version = excluded.cleaner_version, attributes = excluded.attributes,
         updated_at = now(), removed_at = NULL,
         text_changed_at = CASE WHEN r.text_hash <> excluded.text_hash OR r.removed_at IS NOT NULL
-                               THEN now() ELSE r.text_changed_at END
+                               THEN now() ELSE r.text_changed_at END,
+        changed_edition = CASE WHEN r.text_hash <> excluded.text_hash OR r.removed_at IS NOT NULL
+                               THEN excluded.changed_edition ELSE r.changed_edition END
     WHERE r.text_hash <> excluded.text_hash OR r.attributes <> excluded.attributes
        OR r.cleaner_version <> excluded.cleaner_version OR r.removed_at IS NOT NULL
 """)
 # remove: what the new edition does not name; a refused row's key still counts as named
 _REMOVE = sa.text("""
-    UPDATE record r SET removed_at = now()
+    UPDATE record r SET removed_at = now(),
+           changed_edition = (SELECT edition + 1 FROM collection WHERE id = :collection)
     WHERE r.collection_id = :collection AND r.removed_at IS NULL
       AND NOT EXISTS (SELECT FROM upload_row u WHERE u.upload_id = :upload AND u.key = r.key)
 """)

@@ -177,6 +177,16 @@ def add_params(connection: sa.Connection, job_id: int, handler: str, patch: dict
     connection.execute(query, {"job": job_id, "handler": handler, "patch": patch})
 
 
+def params(connection: sa.Connection, job_id: int, handler: str) -> dict[str, Any]:
+    """The params of the job's stage of that kind; of several the first; empty if there is none."""
+    query = sa.text(
+        "SELECT params FROM stage WHERE job_id = :job AND handler = :handler "
+        "ORDER BY position LIMIT 1"
+    )
+    found = connection.execute(query, {"job": job_id, "handler": handler}).scalar()
+    return dict(found or {})
+
+
 def skip_waiting(connection: sa.Connection, job_id: int) -> None:
     """Leave out the stages that have not begun: the job ends well without them."""
     query = "UPDATE stage SET state = 'skipped' WHERE job_id = :job AND state = 'waiting'"

@@ -14,7 +14,7 @@ QUEUES = ("import", "embed", "match", "train")
 STAGES = {
     "import": ("clean", "apply", "clean_pairs", "pairs"),
     "embed": ("embed", "texts"),
-    "match": ("drift", "index", "match", "gate", "switch"),
+    "match": ("drift", "index", "carry", "match", "assign", "conclude", "gate", "switch"),
     "train": ("train", "evaluate", "card"),
 }
 """The kinds of stages that run in each queue."""
@@ -24,6 +24,9 @@ TASK = "aparella.chunk"
 
 MAX_K = 1_000
 """Candidates a source record may have; also the largest `hnsw.ef_search` of pgvector."""
+
+LARGEST_JOB = 2**63 - 1
+"""PostgreSQL's largest bigint."""
 
 _NAME = r"^[^\s/@?#%\x00-\x1f\x7f-\x9f]+$"
 """All of C1's control characters, because regular expressions disagree whether x85 is a space."""
@@ -43,6 +46,9 @@ class MatchRequest(_Request):
             looks at the vectors alone.
         auto_accept: accept first candidates unseen so far down that at least this share of them is
             right; None accepts none.
+        since: an earlier match job of the two collections; answers that cannot have changed since
+            are taken over from it.
+        one_to_one: each record of `target` is the first candidate of one line at most.
     """
 
     kind: Literal["match"]
@@ -52,6 +58,8 @@ class MatchRequest(_Request):
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
     scoring: Literal["fused", "cosine"] = "fused"
     auto_accept: Annotated[float | None, Field(ge=0.5, le=0.999)] = None
+    since: Annotated[int | None, Field(ge=1, le=LARGEST_JOB)] = None
+    one_to_one: bool = False
 
 
 class EmbedRequest(_Request):
@@ -164,6 +172,9 @@ def match_stages(
     *,
     scoring: str = "fused",
     threshold: float | None = None,
+    since: int | None = None,
+    one_to_one: bool = False,
+    accepting: bool = False,
 ) -> list[NewStage]:
     """Stages of a match job; a collection matched with itself is embedded once.
 
@@ -174,6 +185,9 @@ def match_stages(
         k: candidates a line.
         scoring: see `MatchRequest`.
         threshold: confidence from which on first candidates are accepted; None accepts none.
+        since: an earlier job whose answers are taken over where they still hold.
+        one_to_one: see `MatchRequest`.
+        accepting: whether it was asked to accept unseen, though it may promise nothing.
     """
     params: dict[str, Any] = {
         "model_id": model_id,
@@ -183,15 +197,23 @@ def match_stages(
         "always": False,
         "scoring": scoring,
         "threshold": threshold,
+        "since": since,
+        "one_to_one": one_to_one,
     }
     stages = [_embed("embed source", model_id, source_id)]
     if target_id != source_id:
         stages.append(_embed("embed target", model_id, target_id))
+    carrying = [NewStage("carry over", "carry", "match", params)] if since else []
+    assigning = [NewStage("assign", "assign", "match", params)] if one_to_one else []
+    concluding = since or one_to_one or accepting
     return [
         *stages,
         NewStage("drift", "drift", "match", params),
         NewStage("index", "index", "match", params),
+        *carrying,
         NewStage("match", "match", "match", params),
+        *assigning,
+        *([NewStage("conclude", "conclude", "match", params)] if concluding else []),
     ]
 
 

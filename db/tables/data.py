@@ -40,6 +40,13 @@ record = sa.Table(
         sa.TIMESTAMP(timezone=True),
         comment="When it last got another text; NULL: never since it was created",
     ),
+    sa.Column(
+        "changed_edition",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="Its collection's edition when its text, or whether it is there, last changed",
+    ),
     sa.UniqueConstraint("collection_id", "key"),
     sa.Index(None, "text_hash", "collection_id"),
     # For reports: a free text by trigrams and by words, and filters on attributes.

@@ -24,6 +24,11 @@ answer = sa.Table(
     sa.Column("source_id", sa.BigInteger, nullable=False),
     sa.Column("evidence", JSONB, nullable=False, comment="Why the first candidate is the first"),
     sa.Column("accepted", sa.Boolean, nullable=False, comment="Accepted unseen"),
+    sa.Column(
+        "contradicted",
+        sa.Boolean,
+        comment="Whether a measure of the first candidate contradicts the line",
+    ),
     sa.PrimaryKeyConstraint("job_id", "source_id"),
 )
 

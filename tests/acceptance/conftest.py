@@ -32,14 +32,16 @@ class Stack:
     data: Path
     environment: dict[str, str]
 
-    def run(self, *words: str, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, code: int = 0, timeout: float = 280, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command; fails the test unless it ends with this exit code."""
         result = subprocess.run(
             [BIN / "aparella", *words],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=timeout,
             check=False,
             **options,
         )

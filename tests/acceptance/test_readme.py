@@ -83,6 +83,19 @@ def test_importing_again_counts_and_encodes_only_changes(stack: Stack, tmp_path:
     assert job["summary"]["skipped_embeddings"] == 29
 
 
+def test_a_match_takes_over_and_assigns(stack: Stack, job: str) -> None:
+    words = ("match", "sample", "sample", "-k", "2", "--wait")
+    said = stack.run(*words, "--since", job).stdout
+    assert f"Since job {job}: 1,000 answers taken over, 0 lines matched." in said
+    assert "First candidates: 1,000 the same, 0 others" in said
+    found = stack.json(*words, "--one-to-one")
+    assigned = found["summary"]["one_to_one"]
+    assert assigned["assigned"] + assigned["without"] == 1_000
+    shown = stack.run("job", "show", str(found["id"])).stdout
+    assert f"One to one: {assigned['assigned']:,} lines assigned" in shown
+    assert "did not match" in stack.run(*words, "--since", "1", code=2).stderr
+
+
 @pytest.mark.usefixtures("job")
 def test_an_idempotency_key_names_one_job(stack: Stack) -> None:
     words = ("match", "sample", "sample", "--idempotency-key", "once")

@@ -296,6 +296,8 @@ def test_a_match_job_is_stored_with_its_stages(filled: TestClient) -> None:
         "k": 3,
         "scoring": "fused",
         "auto_accept": None,
+        "since": None,
+        "one_to_one": False,
     }
     assert job["model"] == "all-MiniLM-L6-v2@1"
     names = [stage["name"] for stage in job["stages"]]

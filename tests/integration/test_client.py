@@ -224,14 +224,17 @@ class TestClient:
         client.match("buyers", "catalogue", model="m@2", k=3, idempotency_key="one")
         client.embed("buyers")
         client.index("catalogue", model="m")
+        client.match("buyers", "catalogue", since=3, one_to_one=True)
         assert [json.loads(r.body) for r in server.requests] == [
             {"kind": "match", "source": "buyers", "target": "catalogue", "model": "m@2", "k": 3},
             {"kind": "embed", "collection": "buyers", "model": None},
             {"kind": "index", "collection": "catalogue", "model": "m"},
+            {"kind": "match", "source": "buyers", "target": "catalogue", "model": None, "k": 10}
+            | {"since": 3, "one_to_one": True},
         ]
         keys = [r.headers["Idempotency-Key"] for r in server.requests]
         assert keys[0] == "one"
-        assert len(set(keys)) == 3
+        assert len(set(keys)) == 4
 
     def test_a_job_is_read_whole(self, server: ContractServer, client: Client) -> None:
         server.jobs[7] = [

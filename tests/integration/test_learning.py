@@ -334,6 +334,12 @@ def test_a_match_weighs_all_evidence_and_accepts_what_it_promised(
         assert item["accepted"] is expected
     accepted = [item for item in firsts if item["accepted"]]
     assert len(accepted) > LINES / 4
+    assert job.summary["accepted"] == {
+        "accepted": len(accepted),
+        "lines": LINES,
+        "share": round(len(accepted) / LINES, 4),
+        "expected_share": round(promised["share"], 4),
+    }
     assert sum(item in right for item in accepted) >= 0.9 * len(accepted)
     # The same question has the same answer, however the lines are cut into chunks.
     smaller = Context(encoding.db, encoding.settings.model_copy(update={"match_chunk": 77}))

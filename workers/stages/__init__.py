@@ -13,9 +13,12 @@ from aparella.db.chunks import Claimed, Failed
 from aparella.workers.context import Context, Tick, Write
 from aparella.workers.stages import (
     apply,
+    assign,
     card,
+    carry,
     clean,
     clean_pairs,
+    conclude,
     decisions,
     drift,
     embed,
@@ -45,9 +48,12 @@ class Handler(Protocol):
 
 HANDLERS: dict[str, Handler] = {
     "apply": apply,
+    "assign": assign,
     "card": card,
+    "carry": carry,
     "clean": clean,
     "clean_pairs": clean_pairs,
+    "conclude": conclude,
     "decisions": decisions,
     "drift": drift,
     "embed": embed,

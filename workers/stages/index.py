@@ -7,12 +7,13 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from aparella.db import chunks, index, jobs, records, stages, vectors
+from aparella.db import changes, chunks, index, jobs, records, restarts, stages, vectors
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import transaction
 from aparella.db.partitions import partition
 from aparella.db.reporting import DEPTHS
 from aparella.db.tables import DIMENSIONS
+from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.fusion.corpus import Corpus
 from aparella.workers.matching import Catalogue, recall, top_k
@@ -37,11 +38,15 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     """Choose the search for this catalogue, build its index if need be, and measure its recall."""
     model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
     source_id = chunk.params.get("source_id", collection_id)
+    matching = "source_id" in chunk.params
+    # First of all: what is read after it is of these editions, or of later ones, which is seen.
+    editions = _editions(context, source_id, collection_id)
+    if matching and (again := _begin_again(context, chunk, editions["source"], tick)):
+        return again
     with waiting(tick), transaction(context.db) as connection:
         index.analyze(connection, model_id, collection_id)
         rows = vectors.count(connection, model_id, collection_id)
         texts = vectors.count_texts(connection, model_id, collection_id)
-        edition = records.edition(connection, collection_id)
         sources = records.count(connection, source_id)
         existing = index.built(connection, model_id, collection_id)
     memory = context.settings.match_memory_mb * _MIB
@@ -71,21 +76,20 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     anew=chunk.params["always"],
                 )
         figures |= {"index_mb": round(existing.bytes / _MIB, 1), "index_s": existing.seconds}
-    figures |= _measure(context, chunk, chosen, [edition, rows], tick)
-    scoring = _choose_scoring(context, chunk, tick)
-    if scoring is not None:
-        figures |= scoring[1]
-        if not scoring[0] and chunk.params.get("threshold") is not None:
-            figures["scoring_reason"] += "; nothing is accepted unseen by vectors alone"
+    stamp = [editions["target"], rows]
+    figures |= _measure(context, chunk, chosen, stamp, tick)
+    fused, said = _choose_scoring(context, chunk, tick) if matching else (False, {})
+    figures |= said
+    found: dict[str, Any] = {"search": chosen, "stamp": stamp, "fused": fused}
+    if matching:
+        found |= {"editions": editions, "basis": _basis(context, chunk, found, tick)}
 
     def write(connection: sa.Connection) -> Outcome:
         jobs.add_summary(connection, chunk.job_id, {chunk.params.get("summary", "plan"): figures})
-        stages.add_params(
-            connection,
-            chunk.job_id,
-            "match",
-            {"search": chosen, "stamp": [edition, rows], "fused": bool(scoring and scoring[0])},
-        )
+        if matching:
+            _forget_stale(connection, chunk)
+        for handler in ("match", "carry", "assign", "conclude"):
+            stages.add_params(connection, chunk.job_id, handler, found)
         return Outcome(size=chunk.size)
 
     return write
@@ -95,18 +99,66 @@ def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) 
     """The job fails as a whole; its error says why."""
 
 
+def _editions(context: Context, source_id: int, target_id: int) -> dict[str, int]:
+    with transaction(context.db) as connection:
+        return {
+            "source": records.edition(connection, source_id),
+            "target": records.edition(connection, target_id),
+        }
+
+
+def _basis(
+    context: Context, chunk: Claimed, found: Mapping[str, Any], tick: Tick
+) -> dict[str, Any]:
+    fusion = context.fusion(chunk.params["model_id"], tick) if found["fused"] else None
+    return basis.of(chunk.params, found["search"], fusion, context.settings.encoder)
+
+
+def _begin_again(context: Context, chunk: Claimed, source_edition: int, tick: Tick) -> Write | None:
+    """What lets a match job embed again if an import came in after it had embedded."""
+    sides = (chunk.params["source_id"], chunk.params["collection_id"])
+    with waiting(tick), transaction(context.db) as connection:
+        if not changes.without_vector(connection, chunk.params["model_id"], sides, chunk.job_id):
+            return None
+
+    def write(connection: sa.Connection) -> Outcome:
+        # Answers of an earlier try are looked at by whoever comes to the end of this stage.
+        fatal = restarts.restart(
+            connection, chunk.job_id, source_edition=source_edition, everything=False
+        )
+        return Outcome(size=chunk.size, fatal=fatal)
+
+    return write
+
+
+def _forget_stale(connection: sa.Connection, chunk: Claimed) -> None:
+    """Delete answers that an earlier try of the job gave, where an import came in since."""
+    earlier = stages.params(connection, chunk.job_id, "match").get("editions")
+    if earlier is not None:
+        target = chunk.params["collection_id"]
+        restarts.forget(
+            connection,
+            chunk.job_id,
+            source_edition=earlier["source"],
+            everything=changes.moved(connection, target, earlier["target"]),
+        )
+
+
 def _how_far(context: Context, model_id: int, collection_id: int) -> Mapping[str, Any] | None:
     with transaction(context.db) as connection:
         found = index.progress(connection, partition(model_id, collection_id))
     return None if found is None else {"index": found["phase"], "percent": found["percent"]}
 
 
-def _choose_scoring(
-    context: Context, chunk: Claimed, tick: Tick
-) -> tuple[bool, dict[str, Any]] | None:
+def _choose_scoring(context: Context, chunk: Claimed, tick: Tick) -> tuple[bool, dict[str, Any]]:
     """Whether a match job weighs all evidence or the vectors alone, and what it says of that."""
-    if "source_id" not in chunk.params:
-        return None
+    fused, said = _scoring(context, chunk, tick)
+    if not fused and chunk.params.get("threshold") is not None:
+        said["scoring_reason"] += "; nothing is accepted unseen by vectors alone"
+    return fused, said
+
+
+def _scoring(context: Context, chunk: Claimed, tick: Tick) -> tuple[bool, dict[str, Any]]:
     if context.settings.encoder != "sentence-transformers":
         return False, {"scoring": "cosine", "scoring_reason": "a stand-in encodes"}
     if chunk.params.get("scoring") == "cosine":

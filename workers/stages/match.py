@@ -11,6 +11,7 @@ from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.fusion.candidates import DEPTH
 from aparella.workers.fusion.search import Answers, search
 from aparella.workers.matching import DECIMALS, Ids, Scores, top_k
+from aparella.workers.stages.editions import again_if_moved
 
 _NEAREST = 3 * DEPTH
 """Records asked for by their vectors, so that among them are `DEPTH` of different texts."""
@@ -51,6 +52,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     without = sorted(set(chunk.items) - set(source.ids.tolist()))
 
     def write(connection: sa.Connection) -> Outcome:
+        if (outcome := again_if_moved(connection, chunk)) is not None:
+            return outcome
         places, columns = np.nonzero(ids >= 0)
         matches.store(
             connection,
@@ -68,6 +71,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 source.ids,
                 found.explanations,
                 _accepted(found, chunk.params.get("threshold")),
+                found.contradicted.tolist(),
             )
         if without:
             faults.add_for_records(

@@ -1,0 +1,321 @@
+"""Answers taken over from an earlier job are those that matching everything again would give."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from aparella.api.app import create_app
+from aparella.db import carried, jobs
+from aparella.db.engine import create, transaction
+from aparella.settings import Settings
+from aparella.workers.context import Context
+from aparella.workers.runner import run_chunk
+from tests.integration import drive
+
+THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")
+LINES = {f"L{i}": f"{THINGS[i % 6]} {i}MM" for i in range(40)}
+CATALOGUE = {f"C{i}": f"{THINGS[i % 6]} ESTÈRIL DE {i} MM" for i in range(60)}
+EXACT = {"kind": "match", "source": "list", "target": "catalogue", "k": 3}
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def encoding(settings: Settings) -> Iterator[Context]:
+    """A worker with the real model: only such a one weighs all evidence."""
+    real = settings.model_copy(update={"encoder": "sentence-transformers", "match_chunk": 20})
+    db = create(real, name="encoding")
+    yield Context(db, real)
+    db.dispose()
+
+
+def fill(context: Context, lines: dict[str, str], catalogue: dict[str, str]) -> None:
+    drive.imported(context, "list", lines.items())
+    drive.imported(context, "catalogue", catalogue.items())
+
+
+def ask(api: TestClient, context: Context, **request: Any) -> jobs.Job:
+    answer = api.post("/v1/jobs", json={**EXACT, **request})
+    assert answer.status_code == 202, answer.text
+    drive.run(context)
+    job = drive.find(context.db, answer.json()["id"])
+    assert job.state == "succeeded", job.error
+    return job
+
+
+def found(db: sa.Engine, job_id: int) -> list[tuple[Any, ...]]:
+    query = sa.text("""
+        SELECT m.source_id, m.rank, m.target_id, m.score, m.confidence, a.accepted, a.evidence
+        FROM match m LEFT JOIN answer a USING (job_id, source_id)
+        WHERE m.job_id = :id ORDER BY 1, 2
+    """)
+    with transaction(db) as connection:
+        return [tuple(row) for row in connection.execute(query, {"id": job_id})]
+
+
+CHANGES: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
+    "nothing": ({}, {}),
+    "lines": ({"L0": None, "L1": "SONDA 59MM", "L99": "GASA 12MM"}, {}),
+    "records": ({}, {"C3": None, "C4": "GASA 77MM", "C99": "AGULLA 6MM", "C98": "GUANT 8 MM"}),
+    "both": ({"L5": "AGULLA 58MM", "L98": "GASA"}, {"C97": "GASA", "C6": None, "C7": None}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_by_vectors_it_is_what_a_whole_match_gives(
+    api: TestClient, context: Context, change: str
+) -> None:
+    fill(context, LINES, CATALOGUE)
+    first = ask(api, context)
+    sides = []
+    for old, new in zip((LINES, CATALOGUE), CHANGES[change], strict=True):
+        together: dict[str, str | None] = {**old, **new}
+        sides.append({key: text for key, text in together.items() if text is not None})
+    fill(context, *sides)
+    again = ask(api, context, since=first.id)
+    whole = ask(api, context)
+    assert found(context.db, again.id) == found(context.db, whole.id)
+    said = again.summary["since"]
+    assert said["kept"] + said["matched"] == len(sides[0])
+    assert 0 < said["kept"] < len(sides[0]) or change == "nothing"
+    if change == "nothing":
+        assert (said["matched"], said["unchanged"]) == (0, len(LINES))
+    assert said["gone"] == (1 if change == "lines" else 0)
+    # One that took answers over can itself be taken over from.
+    third = ask(api, context, since=again.id)
+    assert third.summary["since"]["matched"] == 0
+    assert found(context.db, third.id) == found(context.db, whole.id)
+
+
+def test_what_moved_is_counted(api: TestClient, context: Context) -> None:
+    fill(context, {"a": "AGULLA 1MM", "b": "SONDA 2MM", "c": "GASA 3MM"}, {"x": "AGULLA 1MM"})
+    first = ask(api, context, k=1)
+    fill(
+        context,
+        {"a": "AGULLA 1MM", "b": "SONDA 2MM", "d": "GUANT"},
+        {"x": "AGULLA 1MM", "y": "SONDA 2MM"},
+    )
+    said = ask(api, context, k=1, since=first.id).summary["since"]
+    assert said == {
+        "job": first.id,
+        "kept": 1,
+        "matched": 2,
+        "unchanged": 1,
+        "changed": 1,
+        "newly_matched": 1,
+        "lost": 0,
+        "gone": 1,
+    }
+
+
+def test_another_basis_matches_everything_and_says_so(api: TestClient, context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    first = ask(api, context)
+    again = ask(api, context, k=2, since=first.id)
+    assert "number of candidates" in again.summary["since"]["all_matched_because"]
+    assert again.summary["since"]["matched"] == len(LINES)
+    assert found(context.db, again.id) == found(context.db, ask(api, context, k=2).id)
+    loose = ask(api, context, one_to_one=True)
+    again = ask(api, context, since=loose.id)
+    assert "one to one" in again.summary["since"]["all_matched_because"]
+    with transaction(context.db) as connection:
+        connection.execute(
+            sa.text("UPDATE stage SET params = params - 'basis' - 'editions' WHERE job_id = :id"),
+            {"id": first.id},
+        )
+    again = ask(api, context, since=first.id)
+    assert "did not note" in again.summary["since"]["all_matched_because"]
+
+
+def test_what_cannot_be_taken_over_is_refused(api: TestClient, context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    imported, open_ = 1, api.post("/v1/jobs", json=EXACT).json()["id"]
+    for since, status, words in (
+        (999, 404, "no job 999"),
+        (imported, 422, "did not match 'list' with 'catalogue'"),
+        (open_, 422, "is queued"),
+    ):
+        answer = api.post("/v1/jobs", json={**EXACT, "since": since})
+        assert answer.status_code == status, answer.text
+        assert words in answer.json()["detail"]
+        assert answer.json()["errors"][0]["field"] == "since"
+
+
+def test_by_all_evidence_it_is_what_a_whole_match_gives(api: TestClient, encoding: Context) -> None:
+    fill(encoding, LINES, CATALOGUE)
+    first = ask(api, encoding)
+    assert first.summary["plan"]["scoring"] == "fused"
+    lines = {**LINES, "L3": "GUANT 44MM", "L99": "GASA 10MM"}
+    drive.imported(encoding, "list", lines.items())
+    again = ask(api, encoding, since=first.id)
+    assert again.summary["since"]["kept"] == len(LINES) - 1
+    assert found(encoding.db, again.id) == found(encoding.db, ask(api, encoding).id)
+    what_is_accepted(encoding, first.id)
+    # One record more changes what words are worth.
+    catalogue = {**CATALOGUE, "C99": "GASA 10MM"}
+    drive.imported(encoding, "catalogue", catalogue.items())
+    third = ask(api, encoding, since=again.id)
+    assert "what words are worth" in third.summary["since"]["all_matched_because"]
+    assert third.summary["since"]["matched"] == len(lines)
+
+
+def what_is_accepted(encoding: Context, since: int) -> None:
+    """Answers that are taken over are accepted by the new job's threshold."""
+    rows = [row for row in found(encoding.db, since) if row[1] == 1]
+    threshold = sorted(row[4] for row in rows)[len(rows) // 2]
+    with encoding.db.connect() as connection:  # nothing of it stays
+        job_id = connection.execute(sa.text("SELECT max(id) + 1 FROM job")).scalar_one()
+        connection.execute(
+            sa.text("INSERT INTO job (id, kind) OVERRIDING SYSTEM VALUE VALUES (:id, 'match')"),
+            {"id": job_id},
+        )
+        ids = [row[0] for row in rows]
+        contradicted = set(
+            connection.execute(
+                sa.text("SELECT source_id FROM answer WHERE job_id = :id AND contradicted"),
+                {"id": since},
+            ).scalars()
+        )
+        carried.carry(connection, since, job_id, ids, threshold)
+        accepted = sa.text("SELECT source_id FROM answer WHERE job_id = :id AND accepted")
+        taken = set(connection.execute(accepted, {"id": job_id}).scalars())
+        connection.rollback()
+    assert taken == {row[0] for row in rows if row[4] >= threshold} - contradicted
+    assert taken
+
+
+def test_a_job_says_what_it_accepted(api: TestClient, context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    job = ask(api, context, auto_accept=0.95)
+    assert "too few" in job.params["auto_accept"]["sentence"]
+    assert job.summary["accepted"] == {
+        "accepted": 0,
+        "lines": len(LINES),
+        "share": 0.0,
+        "expected_share": 0.0,
+    }
+
+
+def ready(db: sa.Engine) -> list[int]:
+    with transaction(db) as connection:
+        return list(connection.execute(drive.READY).scalars())
+
+
+def until(context: Context, job_id: int, stage: str, chunks: int) -> None:
+    """Run a job until so many chunks of a stage are done."""
+    query = sa.text("""
+        SELECT count(*) FROM chunk c JOIN stage s ON s.id = c.stage_id
+        WHERE c.job_id = :id AND s.name = :stage AND c.kind = 'work' AND c.state = 'done'
+    """)
+    while True:
+        with transaction(context.db) as connection:
+            if connection.execute(query, {"id": job_id, "stage": stage}).scalar_one() >= chunks:
+                return
+        run_chunk(context, ready(context.db)[0], worker="test")
+
+
+@pytest.mark.parametrize(
+    ("side", "stage", "chunks"),
+    [
+        ("list", "index", 1),
+        ("list", "match", 2),
+        ("catalogue", "embed target", 1),
+        ("catalogue", "match", 2),
+    ],
+)
+def test_an_import_that_comes_between_is_not_mixed_in(
+    context: Context, side: str, stage: str, chunks: int
+) -> None:
+    fill(context, LINES, CATALOGUE)
+    job_id = drive.match(context.db, "list", "catalogue")
+    until(context, job_id, stage, chunks)
+    held = ready(context.db)
+    old = LINES if side == "list" else CATALOGUE
+    changed = {**old, next(iter(old)): "SONDA 58MM", "new": "GASA"}
+    upload = drive.upload(context.db, side, changed.items())
+    while drive.find(context.db, upload).state != "succeeded":
+        for chunk_id in set(ready(context.db)) - set(held):
+            run_chunk(context, chunk_id, worker="importer")
+    drive.run(context)
+    job = drive.find(context.db, job_id)
+    assert (job.state, job.errors) == ("succeeded", 0)
+    assert job.summary["restarts"] == 1
+    again = drive.match(context.db, "list", "catalogue")
+    drive.run(context)
+    assert drive.results(context.db, job_id) == drive.results(context.db, again)
+
+
+def test_imports_that_never_end_end_the_job(context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    job_id = drive.match(context.db, "list", "catalogue")
+    with transaction(context.db) as connection:
+        connection.execute(
+            sa.text("UPDATE job SET summary = '{\"restarts\": 5}' WHERE id = :id"), {"id": job_id}
+        )
+    until(context, job_id, "index", 1)
+    held = ready(context.db)
+    upload = drive.upload(context.db, "catalogue", {**CATALOGUE, "new": "GASA"}.items())
+    while drive.find(context.db, upload).state != "succeeded":
+        for chunk_id in set(ready(context.db)) - set(held):
+            run_chunk(context, chunk_id, worker="importer")
+    drive.run(context)
+    job = drive.find(context.db, job_id)
+    assert job.state == "failed"
+    assert "Match again when they have ended" in str(job.error)
+
+
+def test_one_to_one_gives_each_record_once(api: TestClient, context: Context) -> None:
+    lines = {**LINES, **{f"D{i}": f"{THINGS[i % 6]} {i}MM" for i in range(15)}}
+    fill(context, lines, {f"C{i}": CATALOGUE[f"C{i}"] for i in range(30)})
+    plain = ask(api, context, k=4)
+    job = ask(api, context, k=4, one_to_one=True)
+    rows, before = found(context.db, job.id), found(context.db, plain.id)
+    first = [row for row in rows if row[1] == 1]
+    targets = [row[2] for row in first]
+    assert len(set(targets)) == len(targets)
+    assert sorted((row[0], row[2]) for row in rows) == sorted((row[0], row[2]) for row in before)
+    taken: set[int] = set()
+    answered: set[int] = set()
+    greedy = 0.0
+    for source, _, target, score, *_ in sorted(before, key=lambda row: -row[3]):
+        if source not in answered and target not in taken:
+            answered.add(source)
+            taken.add(target)
+            greedy += score
+    assert sum(row[3] for row in first) >= greedy - 1e-3
+    said = job.summary["one_to_one"]
+    assert said["assigned"] == len(first)
+    assert said["assigned"] + said["without"] == said["lines"] == len(lines)
+    assert said["without"] > 0
+    assert said["not_their_first"] > 0
+    exported = api.get(f"/v1/jobs/{job.id}/matches/export", params={"format": "ndjson"}).text
+    assert exported.count('"rank": 1,') + exported.count('"rank":1,') == len(first)
+
+
+def test_one_to_one_accepts_nothing_that_it_moved(api: TestClient, encoding: Context) -> None:
+    lines = {f"L{i}": f"{THINGS[i % 6]} {i}MM" for i in range(12)}
+    fill(encoding, {**lines, "twin": lines["L3"]}, CATALOGUE)
+    job = ask(api, encoding, one_to_one=True)
+    rows = [row for row in found(encoding.db, job.id) if row[1] == 1]
+    assert len({row[2] for row in rows}) == len(rows) == len(lines) + 1
+    moved = [row for row in rows if row[6]["moved"] == [["one_to_one", 1.0]]]
+    assert moved
+    assert not any(row[5] for row in moved)
+
+
+def test_memory_bounds_the_assignment(api: TestClient, context: Context) -> None:
+    fill(context, LINES, CATALOGUE)
+    small = Context(context.db, context.settings.model_copy(update={"match_memory_mb": 0}))
+    answer = api.post("/v1/jobs", json={**EXACT, "one_to_one": True})
+    until(context, answer.json()["id"], "match", 5)
+    drive.run(small)
+    job = drive.find(context.db, answer.json()["id"])
+    assert job.state == "failed"
+    assert "APARELLA_MATCH_MEMORY_MB" in str(job.error)
