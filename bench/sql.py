@@ -24,8 +24,8 @@ from aparella.workers import contracts
 from aparella.workers.context import Context
 from aparella.workers.matching import Catalogue, recall, top_k
 from aparella.workers.runner import run_chunk
-from bench._pairs import Figure, compare
 from bench._memory import Peak
+from bench._pairs import Figure, compare
 from bench._services import Stack, stack
 
 ROWS = int(os.environ.get("APARELLA_BENCH_ROWS", "100000"))

@@ -213,7 +213,8 @@ def test_a_paused_queue_rests_and_others_go_on(
     assert toy.effects(context.db, resting) == [1, 2, 3]
 
 
-def test_reports_show_what_rests(context: Context, reconciler: Reconciler) -> None:
+@pytest.mark.usefixtures("reconciler")
+def test_reports_show_what_rests(context: Context) -> None:
     job_id = planned(context, 3)
     query = sa.text("SELECT state, paused_at IS NOT NULL AS rests FROM report.jobs WHERE job = :id")
 
