@@ -115,20 +115,25 @@ def run() -> list[Figure]:
                 _growth(on, rows)
         return []
     with stack() as on:
-        shelf = Shelf(on.db, "catalogue", clustered(ROWS))
-        measured = shelf.build(on.db)
-        depth = next((d for d in DEPTHS if measured[d] >= 0.99), DEPTHS[-1])
-        rng = np.random.default_rng(1)
-        keys = [f"k{i + 1}" for i in rng.choice(ROWS, QUERIES, replace=False)]
-        with on.db.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            driver.autocommit = True
-            with driver.cursor() as cursor:
-                figures = _single(cursor, shelf, keys, depth)
-            driver.autocommit = False
-            _filtered(connection, shelf, keys[:100])
-        figures.append(_bulk(on.db, Context(on.db, on.settings), shelf))
-        return figures
+        return figures(Context(on.db, on.settings), ROWS)
+
+
+def figures(context: Context, rows: int, queries: int = QUERIES) -> list[Figure]:
+    """The figures over so many rows, in an empty database."""
+    db = context.db
+    shelf = Shelf(db, "catalogue", clustered(rows))
+    measured = shelf.build(db)
+    depth = next((d for d in DEPTHS if measured[d] >= 0.99), DEPTHS[-1])
+    rng = np.random.default_rng(1)
+    keys = [f"k{i + 1}" for i in rng.choice(rows, queries, replace=False)]
+    with db.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.autocommit = True
+        with driver.cursor() as cursor:
+            found = _single(cursor, shelf, keys, depth)
+        driver.autocommit = False
+        _filtered(connection, shelf, keys[:100])
+    return [*found, _bulk(context, shelf)]
 
 
 def _single(cursor: Any, shelf: Shelf, keys: list[str], depth: int) -> list[Figure]:
@@ -215,9 +220,10 @@ def _filtered(connection: sa.Connection, shelf: Shelf, keys: list[str]) -> None:
     )
 
 
-def _bulk(db: sa.Engine, context: Context, shelf: Shelf) -> Figure:
+def _bulk(context: Context, shelf: Shelf) -> Figure:
     """Nearest neighbours of many records: one SQL statement against a match job of one process."""
-    lines = Shelf(db, "list", clustered(min(10_000, ROWS), seed=2))
+    db = context.db
+    lines = Shelf(db, "list", clustered(min(10_000, len(shelf.ids)), seed=2))
     answer = sa.text("SELECT count(*) FROM report.nearest_pairs('list', 'catalogue', k => 10)")
     ready = sa.text("SELECT id FROM chunk WHERE state = 'ready' ORDER BY id")
 
