@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 # unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
-# small job does not wait behind a big one; whose chunks are in work or sent has had its turns. Those
-# are counted once for all stages: by its partial index, never by reading a stage's ready chunks
+# small job does not wait behind a big one; whose chunks are in work or sent has had its turns.
+# Those are counted once, by the partial indexes: a stage may have very many ready chunks
 _UNSENT = sa.text("""
     WITH busy AS MATERIALIZED (
         SELECT o.stage_id, count(*) AS chunks FROM (
