@@ -5,20 +5,24 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 # unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
-# small job does not wait behind a big one; whose chunks are in work or sent has had its turns
+# small job does not wait behind a big one; whose chunks are in work or sent has had its turns.
+# Those are counted once, by the partial indexes: a stage may have very many ready chunks
 _UNSENT = sa.text("""
-    SELECT next.id FROM stage s JOIN job j ON j.id = s.job_id CROSS JOIN LATERAL (
-        SELECT c.id, row_number() OVER (ORDER BY c.id) + busy.chunks AS turn
-        FROM chunk c,
-             (SELECT count(*) AS chunks FROM (
-                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'leased' UNION ALL
-                  SELECT FROM chunk o WHERE o.stage_id = s.id AND o.state = 'ready'
-                    AND o.sent_at IS NOT NULL) o) busy
+    WITH busy AS MATERIALIZED (
+        SELECT o.stage_id, count(*) AS chunks FROM (
+            SELECT stage_id FROM chunk WHERE state = 'leased' UNION ALL
+            SELECT stage_id FROM chunk WHERE state = 'ready' AND sent_at IS NOT NULL) o
+        GROUP BY o.stage_id
+    )
+    SELECT next.id FROM stage s JOIN job j ON j.id = s.job_id
+    LEFT JOIN busy b ON b.stage_id = s.id
+    CROSS JOIN LATERAL (
+        SELECT c.id, row_number() OVER (ORDER BY c.id) AS turn FROM chunk c
         WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
           AND c.sent_at IS NULL
         ORDER BY c.id LIMIT :room) next
     WHERE s.state = 'running' AND s.queue = :queue AND j.paused_at IS NULL
-    ORDER BY next.turn, next.id LIMIT :room
+    ORDER BY next.turn + coalesce(b.chunks, 0), next.id LIMIT :room
 """)
 # untaken: chunks whose message went out long ago and led to no claim
 _UNTAKEN = sa.text("""

@@ -15,7 +15,7 @@ from aparella.db.tables import DIMENSIONS
 ROLE = "aparella_report"
 """The group of all report logins: it sees schema `report` and nothing else."""
 
-VERSION = 2
+VERSION = 3
 """Of the contract: what views and functions there are, with what arguments and columns. It rises
 with every change, and docs/reports.md says what changed; what would break a report is not changed
 but goes into a schema `report_v2` beside this one."""
@@ -101,6 +101,19 @@ def remove_review(connection: sa.Connection) -> None:
     """Put the views back as they were before `install_review`."""
     connection.exec_driver_sql("DROP VIEW report.decisions")
     _execute(connection, "views_matches")
+    admit(connection)
+
+
+def install_scale(connection: sa.Connection) -> None:
+    """Quicker functions, and a view of jobs that knows of pauses."""
+    for name in ("views_data", "views_pauses", "nearest", "search", "closing"):
+        _execute(connection, name)
+
+
+def remove_scale(connection: sa.Connection) -> None:
+    """Put the view of jobs back as it was before `install_scale`; the functions fit as they are."""
+    connection.exec_driver_sql("DROP VIEW report.jobs")
+    _execute(connection, "views_jobs")
     admit(connection)
 
 

@@ -45,11 +45,12 @@ _REUSE = sa.text(f"""
         SELECT k.embedding FROM record s
         JOIN embedding k ON k.model_id = :model AND k.collection_id = s.collection_id
           AND k.record_id = s.id AND k.text_hash = s.text_hash
-        WHERE s.text_hash = r.text_hash LIMIT 1) known
+        WHERE s.text_hash = r.text_hash AND s.id <> r.id LIMIT 1) known
     ORDER BY r.id
     ON CONFLICT (model_id, collection_id, record_id)
     DO UPDATE SET text_hash = excluded.text_hash, embedding = excluded.embedding
 """)
+_HAS_ANY = sa.text("SELECT EXISTS (SELECT FROM embedding WHERE model_id = :model)")
 # plan: one item for each distinct text, chunks in the order of the hashes, which is as good as
 # shuffled: every chunk has its share of long texts
 _PLAN = sa.text(f"""
@@ -125,6 +126,8 @@ def behind(
 def reuse(connection: sa.Connection, model_id: int, collection_id: int) -> int:
     """Copy vectors of texts that are known from other records; returns how many records got one."""
     values = {"model": model_id, "collection": collection_id}
+    if not connection.execute(_HAS_ANY, values).scalar_one():
+        return 0  # each record of a million would be looked up for nothing
     return int(connection.execute(_REUSE, values).rowcount)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella import logs
-from aparella.db import chunks, dispatch, jobs, stages, statistics, texts, workers
+from aparella.db import chunks, dispatch, jobs, retention, stages, statistics, texts, workers
 from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
@@ -36,6 +36,8 @@ SPARE = 4
 chunk is never far from the front; more are sent the moment a worker takes one."""
 MOST_TEXTS = 1_000
 """Texts of reports in one job."""
+LOOK_FOR_OLD = 3_600.0
+"""Seconds between two looks for jobs that are older than they are kept."""
 PATIENCE = 5.0
 """Seconds after which a message that left the queue without a claim counts as lost."""
 
@@ -47,6 +49,7 @@ class Reconciler:
         self._db = db
         self._settings = settings
         self._broker = broker
+        self._look_for_old = 0.0
 
     def reconcile(self) -> None:
         """Settle what others left behind."""
@@ -70,6 +73,22 @@ class Reconciler:
             if _is_first(connection):
                 statistics.refresh(connection)
                 tidy(connection)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove jobs that are older than is wished: a part at each pass, and a look now and then.
+
+        Looking is not free where there are many old jobs that stay.
+        """
+        if monotonic() < self._look_for_old:
+            return
+        with transaction(self._db) as connection:
+            if not _is_first(connection):
+                return
+            pruned = retention.prune(connection, days=self._settings.keep_jobs_days)
+        if pruned.gone:
+            log.info("removed %d old jobs: %s", len(pruned.gone), pruned.gone)
+        self._look_for_old = monotonic() + (0.0 if pruned.more else LOOK_FOR_OLD)
 
     def dispatch(self) -> None:
         """Top the queues up.

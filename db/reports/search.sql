@@ -13,6 +13,56 @@ BEGIN
 END
 $$;
 
+-- Rows whose text has the given share of the query's trigrams in a row, at most so many. One function
+-- for each share, as for the depths of nearest vectors. Each row takes a tenth of a millisecond, so
+-- the caller begins with a large share, which few rows have, or which any rows that have it are best.
+DO $do$
+DECLARE
+    percent integer;
+BEGIN
+    FOREACH percent IN ARRAY ARRAY[100, 75, 50] LOOP
+        EXECUTE replace(replace($create$
+
+CREATE OR REPLACE FUNCTION report_internal.alike_@percent@(
+    collection_id bigint, plain text, filter jsonb, most integer
+) RETURNS bigint[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET pg_trgm.word_similarity_threshold = @share@
+SET enable_seqscan = off
+AS $body$
+BEGIN
+    RETURN (SELECT array_agg(f.id) FROM (
+        SELECT r.id FROM record r
+        WHERE report_internal.plain(r.text) %> plain
+          AND r.collection_id = $1 AND r.removed_at IS NULL
+          AND (filter IS NULL OR r.attributes @> filter)
+        LIMIT most) f);
+END
+$body$
+
+        $create$, '@share@', round(percent / 100.0, 2)::text), '@percent@', percent::text);
+    END LOOP;
+END
+$do$;
+
+-- A query for each word of a text, the word that tells most first: the rarest, by what ANALYZE saw.
+CREATE OR REPLACE FUNCTION report_internal.telling(plain text) RETURNS tsquery[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT ('''' || replace(replace(w.word, '\', '\\'), '''', '''''') || '''')::tsquery
+        FROM unnest(tsvector_to_array(to_tsvector('simple', plain))) w(word)
+        LEFT JOIN (
+            SELECT e.word, e.share
+            FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+            JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = 'ix_record_text_words',
+                 unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) e(word, share)
+            WHERE t.oid = '@schema@.record'::regclass) c USING (word)
+        ORDER BY coalesce(c.share, 0), length(w.word) DESC, w.word);
+END
+$$;
+
 -- Three lists of candidates at most: by trigrams, by words, and by the vector where it is cached.
 -- They are fused by their places (reciprocal rank fusion): their scores cannot be compared.
 CREATE OR REPLACE FUNCTION report.search(
@@ -27,30 +77,29 @@ CREATE OR REPLACE FUNCTION report.search(
 RETURNS SETOF report.finding
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 10 COST 10000
 SET search_path = @search_path@
--- A short text against a long one: half of its trigrams in a row are a hit.
-SET pg_trgm.word_similarity_threshold = 0.5
 SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
     place record;
     plain text;
-    every_word tsquery;
+    word tsquery;
     any_word tsquery;
     query vector;
     by_vector report.neighbour[];
+    with_words bigint[];
+    left_over integer;
+    alike bigint[];
+    complete boolean;
+    -- Places in a list that count, and rows that are compared for them: each row takes a tenth of a
+    -- millisecond.
     wide integer;
-    -- Rows that have some of the words and are ranked: words that half the catalogue has would
-    -- make it read half the catalogue.
-    many CONSTANT integer := 5000;
+    few CONSTANT integer := 500;
+    many CONSTANT integer := 1000;
 BEGIN
     PERFORM report_internal.check_text(text);
     place := report_internal.place(collection, model, recall, k, exact);
     plain := report_internal.plain(text);
-    -- Those with all words, and as many as can be ranked with any of them: a buyer's line rarely has
-    -- all its words as the catalogue has.
-    every_word := plainto_tsquery('simple', plain);
-    any_word := replace(every_word::text, '&', '|')::tsquery;
     query := report_internal.cached(place.model_id, text);
     wide := greatest(k, 50);
     IF query IS NOT NULL THEN
@@ -58,36 +107,62 @@ BEGIN
             place.collection_id, place.model, place.vectors, place.depth,
             query, wide, -1, attributes);
     END IF;
+
+    -- Those with all words, and then those with any, the word that tells most first: a buyer's line
+    -- rarely has all its words as the catalogue has, and half of the catalogue may have one of them.
+    with_words := ARRAY(
+        SELECT r.id FROM record r
+        WHERE to_tsvector('simple', report_internal.plain(r.text))
+                  @@ plainto_tsquery('simple', plain)
+          AND r.collection_id = place.collection_id AND r.removed_at IS NULL
+          AND (search.attributes IS NULL OR r.attributes @> search.attributes)
+        LIMIT few);
+    complete := cardinality(with_words) < few;
+    FOREACH word IN ARRAY report_internal.telling(plain) LOOP
+        any_word := coalesce(any_word || word, word);
+        -- Beyond those of all words, so many in all: the ranking takes them all into account.
+        left_over := many + few - cardinality(with_words);
+        IF left_over > 0 THEN
+            with_words := with_words || ARRAY(
+                SELECT r.id FROM record r
+                WHERE to_tsvector('simple', report_internal.plain(r.text)) @@ word
+                  AND r.collection_id = place.collection_id AND r.removed_at IS NULL
+                  AND (search.attributes IS NULL OR r.attributes @> search.attributes)
+                LIMIT left_over);
+        END IF;
+        complete := complete AND cardinality(with_words) < many + few;
+    END LOOP;
+
+    -- A short text against a long one: half of its trigrams in a row are a hit. That share, which
+    -- very many rows have, is for texts that words do not find: misspelt ones, and parts of words.
+    alike := report_internal.alike_100(place.collection_id, plain, attributes, wide);
+    IF alike IS NULL OR cardinality(alike) < wide THEN
+        alike := report_internal.alike_75(place.collection_id, plain, attributes, few);
+        IF (alike IS NULL OR cardinality(alike) < k) AND cardinality(with_words) < k THEN
+            alike := report_internal.alike_50(place.collection_id, plain, attributes, few);
+        END IF;
+        complete := complete AND (alike IS NULL OR cardinality(alike) < few);
+    END IF;
+
     RETURN QUERY
-        WITH by_trigrams AS (
+        WITH ranked AS MATERIALIZED (
+            SELECT w.id, w.similarity, row_number() OVER (ORDER BY w.similarity DESC, w.id) AS n
+            FROM (
+                SELECT r.id,
+                       ts_rank(to_tsvector('simple', report_internal.plain(r.text)), any_word, 1)
+                           AS similarity
+                FROM record r WHERE r.id = ANY (with_words)
+                ORDER BY 2 DESC, 1 LIMIT 4 * wide) w
+        ), by_words AS (
+            SELECT w.* FROM ranked w WHERE w.n <= wide
+        ), by_trigrams AS (
             SELECT t.id, t.similarity, row_number() OVER (ORDER BY t.similarity DESC, t.id) AS n
             FROM (
                 SELECT r.id, word_similarity(plain, report_internal.plain(r.text)) AS similarity
                 FROM record r
-                WHERE report_internal.plain(r.text) %> plain
-                  AND r.collection_id = place.collection_id AND r.removed_at IS NULL
-                  AND (search.attributes IS NULL OR r.attributes @> search.attributes)
+                WHERE r.id = ANY (alike || ARRAY(SELECT w.id FROM ranked w))
                 ORDER BY 2 DESC, 1 LIMIT wide) t
-        ), with_every_word AS (
-            SELECT r.id, r.text FROM record r
-            WHERE to_tsvector('simple', report_internal.plain(r.text)) @@ every_word
-              AND r.collection_id = place.collection_id AND r.removed_at IS NULL
-              AND (search.attributes IS NULL OR r.attributes @> search.attributes)
-            LIMIT many
-        ), with_any_word AS (
-            SELECT r.id, r.text FROM record r
-            WHERE to_tsvector('simple', report_internal.plain(r.text)) @@ any_word
-              AND r.collection_id = place.collection_id AND r.removed_at IS NULL
-              AND (search.attributes IS NULL OR r.attributes @> search.attributes)
-            LIMIT many
-        ), by_words AS (
-            SELECT w.id, w.similarity, row_number() OVER (ORDER BY w.similarity DESC, w.id) AS n
-            FROM (
-                SELECT c.id,
-                       ts_rank(to_tsvector('simple', report_internal.plain(c.text)), any_word, 1)
-                           AS similarity
-                FROM (SELECT * FROM with_every_word UNION SELECT * FROM with_any_word) c
-                ORDER BY 2 DESC, 1 LIMIT wide) w
+            WHERE t.similarity >= 0.5
         ), by_vectors AS (
             SELECT r.id, v.score, v.exact, row_number() OVER (ORDER BY v.score DESC, r.id) AS n
             FROM unnest(by_vector) v
@@ -111,8 +186,7 @@ BEGIN
                round(f.trigrams::numeric, 6)::double precision,
                round(f.words::numeric, 6)::double precision,
                f.cosine, r.attributes,
-               (SELECT count(*) < many FROM with_any_word)
-                   AND coalesce((SELECT bool_and(v.exact) FROM by_vectors v), true),
+               complete AND coalesce((SELECT bool_and(v.exact) FROM by_vectors v), true),
                CASE WHEN query IS NOT NULL THEN place.model END
         FROM fused f JOIN record r ON r.id = f.id
         ORDER BY f.score DESC, f.id LIMIT k;

@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     reconcile_seconds: float = 5.0
     """How often the reconciler looks; a notification from PostgreSQL wakes it sooner."""
 
+    keep_jobs_days: int = Field(365, ge=0)
+    """Days for which a job that has ended is kept; 0: for ever. Jobs whose matches are the latest
+    of a record, or about which somebody has decided, stay in any case."""
+
     report_seconds: float = Field(5.0, gt=0)
     """How often a worker reports itself, and how long a drain may take to reach it."""
 

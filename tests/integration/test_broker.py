@@ -8,6 +8,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from aparella.db import jobs
 from aparella.errors import ConfigurationError, ServiceUnavailableError
 from aparella.settings import Settings
 from aparella.workers.app import make_app
@@ -129,6 +130,24 @@ def test_a_small_job_does_not_wait_behind_a_big_one(
     big, small = planned(context, 500), planned(context, 1)
     reconciler.dispatch()
     assert toy.take_messages(server, "match") == [big[0], small[0], big[1], big[2]]
+
+
+def test_a_small_job_ends_before_a_big_one_has_done_much(
+    context: Context, reconciler: Reconciler, server: Any
+) -> None:
+    """Three stages, each planned as a chunk first, beside 500 chunks that were there before."""
+    big = context.db, toy.enqueue(context.db, items=500, size=1)
+    run_chunk(context, toy.chunk_ids(*big)[0], worker="test")
+    reconciler.dispatch()
+    small = toy.enqueue(context.db, items=1, size=1, stages=3)
+    while drive.find(context.db, small).state in jobs.OPEN:
+        reconciler.dispatch()
+        assert server.llen("match") <= SPARE
+        (oldest,) = toy.take_messages(server, "match", most=1)
+        run_chunk(context, oldest, worker="test")
+    assert drive.find(context.db, small).state == "succeeded"
+    # At most what waits in the queue before each of its six chunks.
+    assert 0 < len(toy.effects(*big)) <= 6 * SPARE
 
 
 def test_messages_that_redis_lost_are_sent_again(

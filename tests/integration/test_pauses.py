@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 
 from aparella.db import dispatch, jobs, pauses, retries
 from aparella.db.engine import transaction
@@ -210,3 +211,24 @@ def test_a_paused_queue_rests_and_others_go_on(
     finish(context, reconciler, server)
     assert drive.find(context.db, resting).state == "succeeded"
     assert toy.effects(context.db, resting) == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("reconciler")
+def test_reports_show_what_rests(context: Context) -> None:
+    job_id = planned(context, 3)
+    query = sa.text("SELECT state, paused_at IS NOT NULL AS rests FROM report.jobs WHERE job = :id")
+
+    def shown() -> tuple[str, bool]:
+        with transaction(context.db) as connection:
+            row = connection.execute(query, {"id": job_id}).one()
+        return row.state, row.rests
+
+    assert shown() == ("running", False)
+    pause(context, job_id)
+    assert shown() == ("paused", True)
+    resume(context, job_id)
+    assert shown() == ("running", False)
+    pause(context, job_id)
+    with transaction(context.db) as connection:
+        jobs.cancel(connection, job_id)
+    assert shown() == ("cancelling", False)
