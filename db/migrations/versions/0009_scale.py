@@ -1,14 +1,14 @@
 """Reports at scale: quicker nearest neighbours and free texts, and jobs that show their pauses.
 
-Revision 0008, after 0007.
+Revision 0009, after 0008.
 """
 
 from alembic import op
 
 from aparella.db import reporting
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
