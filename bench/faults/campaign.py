@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep, time
+from time import monotonic, sleep, strftime, time
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,13 +68,13 @@ FULL_PLAN = Plan(
     patience=600.0,
 )
 SHORT_PLAN = Plan(
-    lines=800,
+    lines=600,
     records=80,
     counts=SHORT,
     pauses=(0.0, 0.5),
     pace=0.25,
     processes={"worker-a": 2, "worker-b": 1},
-    poisons=("POISONEXIT", "POISONRAISE"),
+    poisons=("POISONRAISE",),
     throughput=0.0,
     surroundings=False,
     freeze=servers.SHORT_FREEZE,
@@ -98,7 +98,7 @@ def strikes(plan: Plan) -> dict[str, Strike]:
     found: dict[str, Strike] = {
         "kill pool": faults.kill_pool,
         "kill parent": faults.kill_parent,
-        "kill reconciler": faults.kill_process("reconciler"),
+        "kill reconciler": faults.kill_process("reconciler", "reconciler-2"),
         "kill api": faults.kill_process("api"),
         "redis kill": servers.redis_kill,
         "redis flush": servers.redis_flush,
@@ -130,7 +130,7 @@ def strikes(plan: Plan) -> dict[str, Strike]:
 
 def say(words: str) -> None:
     """Show how far it is."""
-    print(f"  {words}", file=sys.stderr, flush=True)
+    print(f"  {strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
 
 
 def imported(on: Stack, name: str, texts: list[str]) -> int:

@@ -69,10 +69,11 @@ def kill_parent(on: Stack, event: Event) -> Happening:
     return Happening(event.kind, now, now, chunks[0] if chunks else None, note=note)
 
 
-def kill_process(name: str) -> Strike:
-    """SIGKILL of the reconciler or the API."""
+def kill_process(*names: str) -> Strike:
+    """SIGKILL of a reconciler or the API."""
 
     def strike(on: Stack, event: Event) -> Happening:
+        name = names[int(event.pick * len(names))]
         if not until(lambda: on.pid(name), _PATIENCE):
             return missed(event, "it was away")
         on.kill(name)
@@ -92,7 +93,7 @@ def kill_at(point: str) -> Strike:
         if hit is None:
             return missed(event, "nobody came by")
         if point in RECONCILER_POINTS:
-            on.planned["reconciler"] += 1
+            on.planned[on.name_of(hit[1])] += 1
         now = time()
         return Happening(event.kind, now, now, hit[0] or None)
 

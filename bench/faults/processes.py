@@ -74,6 +74,7 @@ class Stack:
     planned: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     held: set[str] = field(default_factory=set)
+    pids: dict[int, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     database: Proxy = field(init=False)
     broker: Proxy = field(init=False)
@@ -176,7 +177,7 @@ class Stack:
         (self.folder / "logs").mkdir(exist_ok=True)
         running = Running(child, self.folder / "logs" / f"{child.name}.log")
         with self.lock:
-            running.spawn()
+            self._spawn(running)
             self.children[child.name] = running
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -202,6 +203,10 @@ class Stack:
         with self.lock:
             process = self.children[name].process
             return process.pid if process else 0
+
+    def name_of(self, pid: int) -> str:
+        """Whose process id that is, or was."""
+        return self.pids.get(pid, "")
 
     def kill(
         self, name: str, number: signal.Signals = signal.SIGKILL, *, group: bool = False
@@ -265,7 +270,12 @@ class Stack:
                         running.bury()
                         self.deaths[name] += 1
                     if running.process is None and name not in self.held:
-                        running.spawn()
+                        self._spawn(running)
+
+    def _spawn(self, running: Running) -> None:
+        running.spawn()
+        if running.process is not None:
+            self.pids[running.process.pid] = running.child.name
 
 
 @contextmanager
@@ -295,7 +305,9 @@ def stack(
             if off:
                 on.environment[entry.OFF] = off
             on.start_api()
+            # Two, as operators are told to have: one stands by.
             on.start("reconciler", "workers.reconciler", **{entry.CLOCK: "-3600"})
+            on.start("reconciler-2", "workers.reconciler")
             for number, (worker, count) in enumerate(processes.items()):
                 clock = {entry.CLOCK: "3600"} if number else {}
                 on.start(worker, "workers", *_words(worker, count), **clock)

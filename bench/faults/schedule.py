@@ -53,7 +53,7 @@ OTHERS: Mapping[str, int] = {
 }
 FULL: Mapping[str, int] = {**KILLS, **OTHERS}
 SHORT: Mapping[str, int] = {
-    "kill pool": 2,
+    "kill pool": 1,
     "kill parent": 1,
     "kill reconciler": 1,
     "kill api": 1,
