@@ -345,12 +345,12 @@ def clean_end(on: Stack, plan: Plan, source: int, calm: int, result: Result) -> 
     forget_vectors(on)
     on.pace(1.0)
     job = enqueue(on, "list")
-    name = "worker-a"
+    name, held = "worker-a", list[int]()
 
     def end() -> None:
         pids = [p.pid for p in until(lambda: on.pool(name), 30) or []]
         until(lambda: all(faults.in_hand(on, pid) for pid in pids), 30)
-        held = [c for pid in pids if (c := faults.in_hand(on, pid))]
+        held.extend(c for pid in pids if (c := faults.in_hand(on, pid)))
         begin = monotonic()
         code = on.remove(name)
         took = monotonic() - begin
@@ -368,9 +368,10 @@ def clean_end(on: Stack, plan: Plan, source: int, calm: int, result: Result) -> 
     account = draw_up(on, job, state, source, calm, progress)
     result.accounts.append(account)
     ((lost,),) = query(
-        on, "SELECT count(*) FROM chunk WHERE job_id = :id AND (attempt > 1 OR state = 'split')",
-        id=job,
-    )  # fmt: skip
+        on,
+        "SELECT count(*) FROM chunk WHERE id = ANY(:ids) AND (attempt > 1 OR lost > 0)",
+        ids=held,
+    )
     if lost:
         result.findings.append(f"SIGTERM: {lost} chunks had to be done again")
     say(f"SIGTERM: {result.facts.get('sigterm')}, job {state}: {account.faults or 'nothing wrong'}")
