@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from bench.faults.campaign import Plan, Result, say, storm, undisturbed
-from bench.faults.processes import stack
+from bench.faults.campaign import storm, undisturbed
 from bench.faults.schedule import Event
+from bench.faults.standing import stack
+from bench.faults.work import Plan, Result, say
 
 EVENTS = {
     "fencing": [Event("zombie at worked", 1.0, 0.0)],

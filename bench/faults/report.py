@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.faults import journal
-from bench.faults.campaign import Result
 from bench.faults.journal import Happening
 from bench.faults.ledger import Account
 from bench.faults.processes import LEASE
+from bench.faults.work import Result
 
 RECOVERY = LEASE + 10
 THROUGHPUT = 0.8

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from aparella.db import chunks
 from aparella.db.engine import create, transaction, translate
 from aparella.errors import PermanentError, TransientError
+from aparella.settings import Settings
 from aparella.workers import engine
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
@@ -105,3 +107,24 @@ def test_outages_are_not_counted_as_lost_workers(
     ((ended, error, _),) = toy.execute(context.db, query, i=chunk_id)
     assert ended == "dead"
     assert f"every one of {MAX_LOST} attempts" in error
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x00\xff not JSON", b"[]", b"{}", b'{"body": "e30=', b'{"body": "!!!", "properties": {}}'],
+)
+def test_what_is_no_message_does_not_end_the_worker(settings: Settings, garbage: bytes) -> None:
+    app = make_app(settings)
+    with redis.Redis.from_url(settings.redis_url) as server:
+        Broker(settings, app).send("match", 7)
+        server.rpush("match", garbage)  # taken first
+    taken: list[object] = []
+    with app.connection() as connection, connection.channel() as channel:
+        consumer = app.amqp.TaskConsumer(channel, queues=[app.amqp.queues["match"]])
+        consumer.on_message = taken.append
+        with consumer:
+            while not taken:
+                connection.drain_events(timeout=10)
+    app.close()
+    (message,) = taken
+    assert message.payload[0] == [7]  # type: ignore[attr-defined]
