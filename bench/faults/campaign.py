@@ -36,7 +36,7 @@ FULL_PLAN = Plan(
     throughput=100.0,
     surroundings=True,
     freeze=servers.FREEZE,
-    patience=600.0,
+    patience=900.0,
 )
 SHORT_PLAN = Plan(
     lines=600,

@@ -38,7 +38,7 @@ OTHERS: Mapping[str, int] = {
     "postgres kill": 4,
     "postgres cut mid-transaction": 6,
     "postgres swallow answers": 4,
-    "postgres full disk": 2,
+    "postgres full disk": 3,
     "postgres statement timeout": 3,
     "postgres deadlock": 4,
     "link down": 3,

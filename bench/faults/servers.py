@@ -81,7 +81,7 @@ def redis_other_run(on: Stack, event: Event) -> Happening:
 
 def redis_evicts(on: Stack, event: Event) -> Happening:
     """A policy that drops keys: a worker that starts now must refuse, with a sentence."""
-    now = time()
+    now, before = time(), on.deaths.copy()
     with broker(on) as server:
         server.config_set("maxmemory-policy", "allkeys-lru")
         try:
@@ -96,6 +96,8 @@ def redis_evicts(on: Stack, event: Event) -> Happening:
             )
         finally:
             server.config_set("maxmemory-policy", "noeviction")
+    # A reconciler that finds it when it connects anew ends with the same sentence.
+    on.planned.update({n: on.deaths[n] - before[n] for n in on.deaths if n != "api"})
     said = ended.stderr.strip().splitlines()[-1:] or [""]
     fine = ended.returncode == 1 and "noeviction" in said[0] and "Traceback" not in ended.stderr
     return Happening(event.kind, now, time(), note="refused" if fine else f"it said: {said[0]}")
