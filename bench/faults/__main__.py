@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/faults"), help="%(default)s")
     parser.add_argument("--controls", help="some of fencing,reconciler,transaction, or none")
     arguments = parser.parse_args()
+    # So that what it has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     begin, form = monotonic(), "short" if arguments.short else "full"
     plan = campaign.SHORT_PLAN if arguments.short else campaign.FULL_PLAN
     chosen = arguments.controls or ("fencing" if arguments.short else ",".join(controls.EVENTS))

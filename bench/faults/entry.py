@@ -5,7 +5,9 @@ code knows nothing of it.
 """
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,8 @@ CLOCK = "APARELLA_FAULTS_CLOCK"
 """Seconds by which this process's clock is wrong."""
 OFF = "APARELLA_FAULTS_OFF"
 """The safeguard that a negative control does without."""
+OWNER = "APARELLA_FAULTS_OWNER"
+"""The harness's process id."""
 ROLE = "APARELLA_FAULTS_ROLE"
 
 Function = Callable[..., Any]
@@ -138,10 +142,22 @@ def _install(role: str) -> None:
     }[role]()
 
 
+def _outlive_no(owner: int) -> None:
+    """End with the harness, were it killed: this process's group, its pool among it."""
+    while True:
+        time.sleep(2)
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            os.killpg(0, signal.SIGKILL)
+
+
 def main() -> None:
     """Run the command whose module is named first."""
     role = sys.argv.pop(1)
     os.environ[ROLE] = role
+    if owner := os.environ.get(OWNER):
+        threading.Thread(target=_outlive_no, args=(int(owner),), daemon=True).start()
     _install(role)
     if role == "workers":
         from aparella.workers.__main__ import main as run

@@ -1,5 +1,6 @@
 """A stack that stands: servers, API, two reconcilers and workers, for as long as a block lasts."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def stack(
                 "APARELLA_EMBED_CHUNK": str(chunk),
                 "APARELLA_MATCH_CHUNK": str(chunk),
             }
+            on.environment[entry.OWNER] = str(os.getpid())
             if off:
                 on.environment[entry.OFF] = off
             on.start_api()
