@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz audit lint format bench up down clean lock images hosts
+.PHONY: help install demo test test-slow fuzz audit lint format bench faults up down clean lock images hosts
 
 help: ## Show this help
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ audit: install ## Look for known vulnerabilities in what is installed, and for s
 
 bench: install ## Measure against the baselines; one file alone: make bench NAME=encode
 	$(BIN)/python -m bench $(NAME)
+
+faults: install ## Run the fault campaign, an hour at most; a minute and a half of it: make faults SHORT=1
+	$(BIN)/python -m bench.faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED))
 
 up: install ## Start the local stack and keep it in the foreground
 	$(BIN)/aparella up

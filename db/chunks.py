@@ -66,7 +66,8 @@ _DONE = sa.text("""
 _RETRY = sa.text("""
     UPDATE chunk
     SET state = 'ready', lease_until = NULL, sent_at = NULL, code = :code, error = :error,
-        available_at = now() + make_interval(secs => :delay), attempt = attempt - :uncounted
+        available_at = now() + make_interval(secs => :delay), attempt = attempt - :uncounted,
+        lost = lost + :lost
     WHERE id = :id
 """)
 _END = sa.text("""
@@ -80,14 +81,17 @@ _SPLIT_INTO = sa.text("""
 """)
 
 # expired: leases that ran out, and hung workers whose heart still beats
-_EXPIRED = sa.text("""
+_EXPIRED = """
     SELECT c.id, c.lease_token, c.progress_at < now() - make_interval(secs => :progress) AS hung
     FROM chunk c
     WHERE c.state = 'leased'
       AND (c.lease_until < now() OR c.progress_at < now() - make_interval(secs => :progress))
-    ORDER BY c.id LIMIT 1000
-    FOR NO KEY UPDATE SKIP LOCKED
-""")
+"""
+_ALL_EXPIRED = sa.text(f"{_EXPIRED} ORDER BY c.lease_until LIMIT 1000")
+# still_expired: looked at again under its lock, since its worker may have come back meanwhile
+_STILL_EXPIRED = sa.text(
+    f"{_EXPIRED} AND c.id = :id AND c.lease_token = :token FOR NO KEY UPDATE SKIP LOCKED"
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Failed:
     stage_id: int
     items: list[int]
     attempt: int
+    lost: int
     handler: str
     params: dict[str, Any]
 
@@ -201,7 +206,7 @@ def lock_failed(connection: sa.Connection, chunk_id: int, lease_token: int) -> F
     """Lock a chunk whose attempt failed; None when it is no longer in that attempt's hands."""
     row = connection.execute(
         sa.text(
-            "SELECT c.id, c.job_id, c.stage_id, c.items, c.attempt, s.handler, s.params "
+            "SELECT c.id, c.job_id, c.stage_id, c.items, c.attempt, c.lost, s.handler, s.params "
             "FROM chunk c JOIN stage s ON s.id = c.stage_id WHERE c.id = :id "
             "AND c.lease_token = :token AND c.state = 'leased' FOR NO KEY UPDATE OF c"
         ),
@@ -218,14 +223,26 @@ def retry(
     code: str | None,
     error: str | None,
     counted: bool = True,
+    lost: bool = False,
 ) -> None:
-    """Put a chunk back to `ready` after `delay` seconds; not `counted` gives the attempt back."""
+    """Put a chunk back to `ready` after `delay` seconds.
+
+    Args:
+        connection: whose transaction has locked it.
+        chunk_id: of the chunk.
+        delay: seconds for which nobody may claim it.
+        code: kind of the failure.
+        error: its words.
+        counted: False gives the attempt back.
+        lost: the attempt ended with the worker gone.
+    """
     values = {
         "id": chunk_id,
         "delay": delay,
         "code": code,
         "error": error,
         "uncounted": 0 if counted else 1,
+        "lost": int(lost),
     }
     connection.execute(_RETRY, values)
 
@@ -265,9 +282,17 @@ def add_whole(connection: sa.Connection, plan: Claimed, *, size: int = 1) -> Non
 
 
 def expired(connection: sa.Connection, *, progress_seconds: float) -> list[tuple[int, int, bool]]:
-    """Lock chunks whose worker is gone or hung: (id, lease token, hung)."""
-    rows = connection.execute(_EXPIRED, {"progress": progress_seconds})
+    """Chunks whose worker is gone or hung: (id, lease token, hung); none of them is locked."""
+    rows = connection.execute(_ALL_EXPIRED, {"progress": progress_seconds})
     return [(row.id, row.lease_token, row.hung) for row in rows]
+
+
+def still_expired(
+    connection: sa.Connection, chunk_id: int, lease_token: int, *, progress_seconds: float
+) -> bool:
+    """Lock a chunk if its worker is still gone or hung, and nobody else settles it."""
+    values = {"id": chunk_id, "token": lease_token, "progress": progress_seconds}
+    return connection.execute(_STILL_EXPIRED, values).first() is not None
 
 
 def notify(connection: sa.Connection) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
@@ -17,13 +19,16 @@ from aparella.errors import (
 )
 from aparella.settings import Settings
 
-_RETRIED = ("40001", "40P01", "55P03", "57014")
-"""Serialization failure, deadlock, lock timeout, statement timeout."""
+_RETRIED = ("25P03", "40001", "40P01", "55P03", "57014")
+"""Idle in a transaction for too long, serialization failure, deadlock, lock timeout, statement
+timeout."""
 _RECORD_CLASSES = ("22", "23")
 """Data exceptions and integrity violations: something about the rows themselves."""
 
 
-def create(settings: Settings, *, name: str, pool_size: int = 2) -> sa.Engine:
+def create(
+    settings: Settings, *, name: str, pool_size: int = 2, silence: float | None = None
+) -> sa.Engine:
     """Make this process's engine.
 
     One engine belongs to one process: it is created after a fork or spawn, never before.
@@ -32,8 +37,10 @@ def create(settings: Settings, *, name: str, pool_size: int = 2) -> sa.Engine:
         settings: gives the URL.
         name: `application_name`, as an operator sees it in `pg_stat_activity`.
         pool_size: connections kept; as many again may be opened for a moment.
+        silence: seconds after which the server ends a transaction whose client says nothing: one
+            that is frozen, or cut off, with the lock of a row that others wait for.
     """
-    return sa.create_engine(
+    engine = sa.create_engine(
         settings.sqlalchemy_url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -49,6 +56,17 @@ def create(settings: Settings, *, name: str, pool_size: int = 2) -> sa.Engine:
             "tcp_user_timeout": 30_000,
         },
     )
+    if silence is not None:
+        # By a statement: a pooler between refuses it as an option of the connection.
+        sa.event.listen(engine, "connect", partial(_limit_silence, round(silence * 1_000)))
+    return engine
+
+
+def _limit_silence(milliseconds: int, connection: Any, _record: object) -> None:
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.autocommit = False
 
 
 @contextmanager

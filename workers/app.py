@@ -7,7 +7,7 @@ from celery import Celery
 
 from aparella.errors import ConfigurationError
 from aparella.settings import Settings, load
-from aparella.workers import liveness
+from aparella.workers import liveness, transport
 from aparella.workers.contracts import QUEUES, TASK
 
 
@@ -17,6 +17,7 @@ def make_app(settings: Settings) -> Celery:
     Messages say only which chunk may be worth a claim; PostgreSQL owns the state. Losing every
     message, or getting each ten times, changes no result.
     """
+    transport.install()
     app = Celery("aparella", broker=settings.redis_url, backend=None)
     app.conf.update(
         task_serializer="json",

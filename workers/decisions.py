@@ -89,13 +89,15 @@ def cause_of(error: BaseException) -> Cause:
     return Cause.LOST if isinstance(error, MemoryError) else Cause.RECORD
 
 
-def after_failure(cause: Cause, *, attempt: int, size: int) -> Decision:
+def after_failure(cause: Cause, *, attempt: int, size: int, lost: int = 0) -> Decision:
     """What becomes of a chunk whose attempt failed.
 
     Args:
         cause: of the failure.
         attempt: how many attempts there were, this one included (from 1).
         size: items in the chunk; 0 for work that is no item's (a plan, an index).
+        lost: how many of the attempts before this one ended with the worker gone. Only those speak
+            against the record: an outage of a server, however long, does not.
     """
     match cause:
         case Cause.CANCELLED:
@@ -112,7 +114,7 @@ def after_failure(cause: Cause, *, attempt: int, size: int) -> Decision:
             return Split()
         case Cause.LOST:
             most = MAX_LOST if size == 1 else MAX_LOST_WHOLE
-            return Retry(backoff(attempt)) if attempt < most else Bury()
+            return Retry(backoff(attempt)) if lost + 1 < most else Bury()
         case Cause.RECORD:
             return Bury()
 

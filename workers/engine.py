@@ -66,7 +66,10 @@ def settle(
         return
     if jobs.state(connection, failed.job_id) not in ("queued", "running"):
         cause = Cause.CANCELLED
-    decision = decisions.after_failure(cause, attempt=failed.attempt, size=len(failed.items))
+    lost = cause is Cause.LOST
+    decision = decisions.after_failure(
+        cause, attempt=failed.attempt, size=len(failed.items), lost=failed.lost
+    )
     with logs.about(job=failed.job_id, chunk=chunk_id, attempt=failed.attempt):
         log.warning(
             "chunk %d, attempt %d: %s (%s): %s",
@@ -81,7 +84,13 @@ def settle(
         case decisions.Retry(delay, counted):
             figures.own.count("retries", int(counted))
             chunks.retry(
-                connection, chunk_id, delay=delay, code=code, error=message, counted=counted
+                connection,
+                chunk_id,
+                delay=delay,
+                code=code,
+                error=message,
+                counted=counted,
+                lost=lost,
             )
         case decisions.Split():
             chunks.split(connection, chunk_id, decisions.halves(failed.items))
@@ -93,8 +102,8 @@ def settle(
             fail_job(connection, failed.job_id, message)
         case decisions.Bury():
             figures.own.count("dead")
-            if cause is Cause.LOST:
-                message = f"its worker vanished or hung on every one of {failed.attempt} attempts"
+            if lost:
+                message = f"its worker vanished or hung on every one of {failed.lost + 1} attempts"
             chunks.end(connection, chunk_id, "dead", code=code, error=message)
             HANDLERS[failed.handler].bury(connection, failed, code, message)
     chunks.notify(connection)

@@ -53,15 +53,24 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Settle what others left behind."""
+        hang = self._settings.progress_seconds * 1.25
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
-            for chunk_id, token, hung in chunks.expired(
-                connection, progress_seconds=self._settings.progress_seconds * 1.25
-            ):
-                figures.own.count("expired")
-                why = "the worker made no progress" if hung else "the worker's lease expired"
-                engine.settle(connection, chunk_id, token, Cause.LOST, why)
+            expired = chunks.expired(connection, progress_seconds=hang)
+        for chunk_id, token, hung in expired:
+            # Each in a transaction of its own: one that cannot be settled holds up no other.
+            try:
+                with transaction(self._db) as connection:
+                    if not chunks.still_expired(connection, chunk_id, token, progress_seconds=hang):
+                        continue
+                    figures.own.count("expired")
+                    why = "the worker made no progress" if hung else "the worker's lease expired"
+                    engine.settle(connection, chunk_id, token, Cause.LOST, why)
+            except ServiceUnavailableError:
+                raise
+            except AparellaError as error:
+                log.exception("chunk %d has expired and is not settled", chunk_id, exc_info=error)
         with transaction(self._db) as connection:
             running = stages.running(connection)
         for stage_id in running:
@@ -176,7 +185,7 @@ class Bell:
 
 def run(settings: Settings) -> None:
     """Reconcile until SIGTERM or SIGINT."""
-    db = create(settings, name="reconciler")
+    db = create(settings, name="reconciler", silence=max(settings.lease_seconds, 30.0))
     broker = Broker(settings, make_app(settings))
     reconciler, bell = Reconciler(db, settings, broker), Bell(db)
     identity = Identity.make("reconciler", "reconciler", seconds=settings.report_seconds)

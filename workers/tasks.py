@@ -15,6 +15,7 @@ from aparella import logs
 from aparella.db.engine import create
 from aparella.errors import TransientError
 from aparella.settings import load
+from aparella.workers import watchdog
 from aparella.workers.app import app
 from aparella.workers.context import Context
 from aparella.workers.contracts import TASK
@@ -38,7 +39,8 @@ def set_up(**_: object) -> None:
     global _context, _presence
     settings = load()
     logs.set_up(settings.log)
-    _context = Context(create(settings, name="worker"), settings)
+    _context = Context(create(settings, name="worker", silence=settings.lease_seconds), settings)
+    watchdog.start(settings.progress_seconds)
     signal.signal(DRAIN_SIGNAL, _drain)
     use_threads(settings.threads)
     if worker := os.environ.get(VARIABLE):

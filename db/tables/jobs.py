@@ -70,6 +70,13 @@ chunk = sa.Table(
     sa.Column("size", sa.Integer, nullable=False, comment="Items counted in the progress"),
     sa.Column("failed", sa.Integer, nullable=False, server_default="0"),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column(
+        "lost",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="Attempts that ended with the worker gone",
+    ),
     sa.Column("lease_token", sa.BigInteger, nullable=False, server_default="0"),
     time("lease_until"),
     time("progress_at"),

@@ -93,8 +93,15 @@ def test_a_transient_error_never_splits(attempt: int, size: int) -> None:
 
 @pytest.mark.parametrize(("size", "most"), [(1, MAX_LOST), (0, MAX_LOST_WHOLE)])
 def test_one_vanished_worker_is_an_accident(size: int, most: int) -> None:
-    ends = [after_failure(Cause.LOST, attempt=n, size=size) for n in range(1, most + 1)]
+    ends = [after_failure(Cause.LOST, attempt=n, size=size, lost=n - 1) for n in range(1, most + 1)]
     assert ends == [*(Retry(backoff(n)) for n in range(1, most)), Bury()]
+
+
+@given(st.integers(1, MAX_TRANSIENT - 1))
+def test_an_outage_does_not_speak_against_a_record(outages: int) -> None:
+    """However often a server failed before: the first vanished worker is an accident."""
+    decision = after_failure(Cause.LOST, attempt=outages + 1, size=1, lost=0)
+    assert decision == Retry(backoff(outages + 1))
 
 
 @pytest.mark.parametrize("size", [0, 1])
@@ -117,20 +124,20 @@ def simulate(
     done: set[int] = set()
     dead: set[int] = set()
     total = 0
-    open_chunks = [(items, 0)]
+    open_chunks = [(items, 0, 0)]
     while open_chunks:
-        chunk, attempt = open_chunks.pop()
+        chunk, attempt, lost = open_chunks.pop()
         cause = fate(chunk)
         if cause is None:
             done |= set(chunk)
             total += 1
             continue
-        match after_failure(cause, attempt=attempt + 1, size=len(chunk)):
+        match after_failure(cause, attempt=attempt + 1, size=len(chunk), lost=lost):
             case Retry(_, counted):
-                open_chunks.append((chunk, attempt + counted))
+                open_chunks.append((chunk, attempt + counted, lost + (cause is Cause.LOST)))
                 total += counted
             case Split():
-                open_chunks += [(half, 0) for half in halves(chunk)]
+                open_chunks += [(half, 0, 0) for half in halves(chunk)]
                 total += 1
             case Bury():
                 dead |= set(chunk)
@@ -141,8 +148,8 @@ def simulate(
 
 
 def most_attempts(n: int) -> int:
-    """No chunk has more than `MAX_TRANSIENT` attempts, and bisection makes 2n - 1 chunks."""
-    return MAX_TRANSIENT * max(2 * n - 1, 1)
+    """How many a chunk has at most, and bisection makes 2n - 1 chunks."""
+    return (MAX_TRANSIENT + MAX_LOST_WHOLE) * max(2 * n - 1, 1)
 
 
 @given(st.integers(0, 40), st.data())
