@@ -1,13 +1,13 @@
 """Attempts that ended with the worker gone are counted apart from others.
 
-Revision 0008, after 0007.
+Revision 0010, after 0009.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
