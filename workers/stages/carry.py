@@ -21,6 +21,7 @@ from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.matching import Catalogue, Ids, Scores, top_k
 from aparella.workers.stages.editions import again_if_moved
+from aparella.workers.stages.match import LARGEST_CHUNK
 
 _LINES = 10
 """Chunks of the stage `match` that one chunk of this stage is as large as: copying is quick."""
@@ -45,7 +46,7 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
             earlier["editions"]["source"],
             job_id=chunk.job_id,
             stage_id=chunk.stage_id,
-            size=context.settings.match_chunk * _LINES,
+            size=(context.settings.match_chunk or LARGEST_CHUNK) * _LINES,
         )
     jobs.add_summary(connection, chunk.job_id, {"since": figures})
     return 0

@@ -13,6 +13,8 @@ from aparella.workers.fusion.search import Answers, search
 from aparella.workers.matching import DECIMALS, Ids, Scores, top_k
 from aparella.workers.stages.editions import again_if_moved
 
+LARGEST_CHUNK = 2_000
+"""Lines in a chunk: their evidence for all candidates is held at once."""
 _NEAREST = 3 * DEPTH
 """Records asked for by their vectors, so that among them are `DEPTH` of different texts."""
 
@@ -29,8 +31,8 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
             chunk,
             records.count(connection, chunk.params["source_id"]),
             fixed=context.settings.match_chunk,
-            first=2_000,
-            most=2_000,
+            first=LARGEST_CHUNK,
+            most=LARGEST_CHUNK,
         ),
     )
     return 0
