@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
@@ -169,6 +168,9 @@ def _best_rows(
     catalogue: Catalogue, queries: NDArray[np.float32], width: int
 ) -> tuple[Scores, Ids]:
     """Float32 scores, from high to low, and rows of the `width` best rows for each query."""
+    # Seconds to import, and a process that neither encodes nor matches does without.
+    import torch
+
     q, matrix = torch.from_numpy(queries), torch.from_numpy(catalogue.vectors)
     buffer = torch.empty(len(queries) * min(_ROW_TILE, catalogue.rows))
     best = torch.empty(len(queries), 0)
@@ -186,6 +188,8 @@ def _best_rows(
 
 def _rows_above(catalogue: Catalogue, query: NDArray[np.float32], bound: float) -> Ids:
     """All rows whose float32 score for one query is at least `bound`."""
+    import torch
+
     scores = torch.mv(torch.from_numpy(catalogue.vectors), torch.from_numpy(query))
     # The product of a matrix and a vector adds up in another order than that of two matrices.
     return (scores >= bound - _MARGIN).nonzero().flatten().numpy()

@@ -19,7 +19,6 @@ from aparella.workers import watchdog
 from aparella.workers.app import app
 from aparella.workers.context import Context
 from aparella.workers.contracts import TASK
-from aparella.workers.devices import use_threads
 from aparella.workers.heartbeat import draining
 from aparella.workers.presence import VARIABLE, Presence, report_process
 from aparella.workers.runner import run_chunk
@@ -42,7 +41,6 @@ def set_up(**_: object) -> None:
     _context = Context(create(settings, name="worker", silence=settings.lease_seconds), settings)
     watchdog.start(settings.progress_seconds)
     signal.signal(DRAIN_SIGNAL, _drain)
-    use_threads(settings.threads)
     if worker := os.environ.get(VARIABLE):
         _presence = Presence(_context.db, _report(UUID(worker)), settings.report_seconds)
         _presence.start()

@@ -60,7 +60,7 @@ def shortened(folder: Path) -> Path:
             rows = [row for row in csv.DictReader(file) if row[key] in kept[key]]
         for row in rows:
             # The end of a catalogue line says what it is; its beginning is its family's.
-            row["description"] = row["description"][-60:]
+            row["description"] = row["description"][-25:]
         _write(folder / f"{name}.csv", rows)
     _write(folder / "pairs.csv", pairs)
     return folder

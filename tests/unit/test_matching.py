@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from aparella.workers import matching
 from aparella.workers.matching import Catalogue, Ids, Scores, recall, top_k
 
 Floats = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _torch_is_there() -> None:
+    """The first search imports it, for which an example's deadline is too short."""
+    import_module("torch")
 
 
 def unit(vectors: NDArray[np.float64]) -> Floats:

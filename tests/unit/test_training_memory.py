@@ -30,7 +30,7 @@ print(done.need.total, peak - before)
 """
 
 
-@pytest.mark.parametrize("cached_tokens", [100_000, 512])
+@pytest.mark.parametrize("cached_tokens", [pytest.param(100_000, marks=pytest.mark.slow), 512])
 def test_the_estimate_is_near_the_peak(cached_tokens: int) -> None:
     # What the allocator keeps of freed memory varies from run to run: the least of three counts.
     for _ in range(3):
