@@ -87,9 +87,12 @@ def test_the_demo_learns(tmp_path: Path) -> None:
     story = demo(tmp_path, SAMPLE, "sentence-transformers")
     before = int(story.split("is right for ")[1].split("(")[1].split("%")[0])
     assert before >= 80  # all evidence, weighed without any pairs
-    (unseen,) = [line for line in story.splitlines() if "no training has seen" in line]
-    first, second = (int(part.split("%")[0]) for part in unseen.split("(")[1:])
-    assert second >= first
+    unseen = [line for line in story.splitlines() if "no training has seen" in line]
+    fused, by_vectors = (
+        [int(part.split("%")[0]) for part in line.split("(")[1:]] for line in unseen
+    )
+    assert fused[1] >= fused[0] - 2
+    assert by_vectors[1] >= by_vectors[0] + 20
 
 
 @pytest.fixture

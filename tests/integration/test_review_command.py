@@ -181,6 +181,18 @@ class Terminal:
         found, self.text = self.text, ""
         return found
 
+    def interrupt(self, words: str) -> str:
+        """Press Ctrl-C until these words come.
+
+        Python's readline looks at signals before it waits: one that comes in between is seen with
+        the next.
+        """
+        for seconds in (5, 5, 20):
+            self.process.send_signal(signal.SIGINT)
+            with suppress(AssertionError):
+                return self.expect(words, seconds=seconds)
+        raise AssertionError(f"no {words!r} in {self.text!r}")
+
     def type(self, words: str) -> None:
         os.write(self.screen, words.encode())
 
@@ -222,8 +234,7 @@ def test_in_a_terminal(
     screen.type("1\r")
     screen.expect("L0: → ")
     screen.expect("> ")
-    screen.process.send_signal(signal.SIGINT)  # Ctrl-C at the second line
-    screen.expect("1 line decided; all is stored.")
+    screen.interrupt("1 line decided; all is stored.")  # Ctrl-C at the second line
     assert screen.end() == 130
     assert [row[:3] for row in stored(client)] == [
         ("L0", candidates(client, job, "L0")[0], "accept")

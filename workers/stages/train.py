@@ -1,6 +1,7 @@
 """The stage that fine-tunes one model: one long piece of work that goes on from its checkpoints."""
 
 import tempfile
+from dataclasses import replace
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -110,7 +111,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 return train(
                     start,
                     pairs_of_half,
-                    recipe,
+                    # As often as the model sees its pairs: a half of its own would see them more.
+                    replace(recipe, epochs=trained.epochs),
                     out=Path(folder) / f"half-{half}",
                     work=Path(folder) / f"work-{half}",
                     tick=lambda step: tick(
