@@ -37,14 +37,18 @@ _STALE = {
 
 
 def plan(connection: sa.Connection, _context: Context, chunk: Claimed) -> int:
-    """One chunk: a training is one piece of work; its size are the steps of the optimiser."""
+    """One chunk: a training is one piece of work; its size are the steps of the optimiser.
+
+    The two half-models that a fusion learns from take as many steps together as the model.
+    """
     model = models.model_by_id(connection, chunk.params["model_id"])
     known = _pairs(connection, model)
     recipe = Recipe.from_dict(model.training["recipe"])
     batches = sum(
         ceil(sum(pair.positive for pair in one) / recipe.batch_size) for one in known.values()
     )
-    chunks.add_whole(connection, chunk, size=recipe.epochs_for(max(1, batches)) * max(1, batches))
+    steps = recipe.epochs_for(max(1, batches)) * max(1, batches)
+    chunks.add_whole(connection, chunk, size=steps if model.twin_of else 2 * steps)
     return 0
 
 
@@ -116,7 +120,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     out=Path(folder) / f"half-{half}",
                     work=Path(folder) / f"work-{half}",
                     tick=lambda step: tick(
-                        0, {"part": f"fusion {half + 1}/2: step {step.step} of {step.steps}"}
+                        1, {"part": f"fusion {half + 1}/2: step {step.step} of {step.steps}"}
                     ),
                     catalogues=catalogues,
                     checkpoints=halves[half],
