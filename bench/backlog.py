@@ -66,7 +66,7 @@ def figures(context: Context, *, records_: int, old_chunks: int) -> list[Figure]
     job_id, planning = plan_embedding(context)
     say(f"its {number(context.db, job_id):,} chunks of texts: {planning:.1f} s")
     matching = plan_matching(context, collection_id)
-    say(f"chunks of {context.settings.match_chunk:,} records to match: {matching:.1f} s")
+    say(f"chunks of the records to match: {matching:.1f} s")
     few = claims(context, job_id)
     add_old_chunks(context.db, old_chunks)
     many = claims(context, job_id)

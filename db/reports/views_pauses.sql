@@ -1,4 +1,4 @@
--- Jobs that rest: revision 0008 puts this in the place of the view in views_jobs.sql, which stays there
+-- Jobs that rest: revision 0009 puts this in the place of the view in views_jobs.sql, which stays there
 -- for a database that goes back.
 
 CREATE OR REPLACE VIEW report.jobs AS

@@ -59,7 +59,7 @@ def shortened(folder: Path) -> Path:
         with (SAMPLE / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row[key] in kept[key]]
         for row in rows:
-            # The end of a catalogue line says what it is; its beginning is its family's.
+            # Few words, so that a training takes seconds: it is the story that is tested.
             row["description"] = row["description"][-25:]
         _write(folder / f"{name}.csv", rows)
     _write(folder / "pairs.csv", pairs)
@@ -91,7 +91,7 @@ def test_the_demo_learns(tmp_path: Path) -> None:
     fused, by_vectors = (
         [int(part.split("%")[0]) for part in line.split("(")[1:]] for line in unseen
     )
-    assert fused[1] >= fused[0] - 2
+    assert fused[1] >= fused[0]
     assert by_vectors[1] >= by_vectors[0] + 20
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from bench import sql
+from bench import backlog, sql
 
 from aparella.workers.context import Context
 
@@ -22,3 +22,10 @@ def test_the_figures_of_reports_in_sql(context: Context) -> None:
     for figure in figures:
         assert all(math.isfinite(one) and one > 0 for one in figure.ratios), figure
         assert figure.ours > 0, figure
+
+
+def test_the_figures_of_big_tables(context: Context) -> None:
+    context.settings.embed_chunk = context.settings.match_chunk = None  # as nobody sets them
+    found = backlog.figures(context, records_=2_000, old_chunks=1_000)
+    assert len(found) == 4
+    assert all(figure.ours > 0 for figure in found)
