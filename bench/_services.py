@@ -78,6 +78,21 @@ def stack() -> Iterator[Stack]:
 
 
 @contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Environment variables, for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def workers(on: Stack, processes: int) -> Iterator[None]:
     """A worker of so many processes, and the reconciler."""
     with ExitStack() as started:

@@ -6,8 +6,7 @@ in PostgreSQL, Redis, the reconciler and the workers, all on this machine.
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from statistics import median
 from time import monotonic, sleep
 
@@ -19,7 +18,7 @@ from aparella.db.engine import transaction
 from aparella.workers import contracts
 from aparella.workers.stages.embed import FIRST_CHUNK
 from bench._pairs import Figure
-from bench._services import Stack, finished, process, stack, workers
+from bench._services import Stack, finished, process, stack, variables, workers
 from bench.overhead import imported, matched, texts
 
 COUNTS = [int(n) for n in os.environ.get("BENCH_WORKERS", "1,2,4,8,16,32,64").split(",")]
@@ -225,21 +224,6 @@ def drained(server: "redis.Redis") -> None:
     while server.llen("bare"):
         assert monotonic() < deadline, "the bare tasks are not done within 300 s"
         sleep(0.01)
-
-
-@contextmanager
-def variables(**values: str) -> Iterator[None]:
-    """Environment variables, for as long as the block lasts."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def say(words: str) -> None:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from tests import thin
 from tests.acceptance.conftest import ROOT, Stack, eventually
 
 SAMPLE = ROOT / "examples" / "hospital"
@@ -45,6 +46,7 @@ def taught(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     stack.run("import", "catalogue", catalogue, *columns)
     stack.run("pairs", "import", "taught", pairs, "--source", "list", "--target", "catalogue")
     stack.run("match", "list", "catalogue", "--wait")
+    stack.run("model", "import", str(thin.thin_model(folder)))
     return stack
 
 
@@ -59,7 +61,7 @@ def trainers(stack: Stack) -> list[psutil.Process]:
 
 def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack) -> None:
     options = ("--pairs", "taught", "--epochs", "4", "--batch-size", "32", "--no-refit")
-    job = taught.json("train", "killed", *options)
+    job = taught.json("train", "killed", "--from", thin.NAME, *options)
 
     def under_way() -> bool:
         stages = taught.json("job", "show", str(job["id"]))["stages"]
@@ -87,9 +89,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack) -> None:
 
 
 def test_a_promotion_through_the_command(taught: Stack, tmp_path: Path) -> None:
-    shown = taught.run(
-        "train", "ours", "--pairs", "taught", "--epochs", "1", "--no-refit", "--wait"
-    )
+    options = ("--pairs", "taught", "--epochs", "1", "--no-refit")
+    shown = taught.run("train", "ours", "--from", thin.NAME, *options, "--wait")
     assert "character trigrams" in shown.stdout
     assert "ours@1" in taught.run("models").stdout
     assert "sentence-transformers" in taught.run("model", "card", "ours@1").stdout
@@ -135,7 +136,7 @@ def test_what_the_readme_says_of_teaching(taught: Stack, tmp_path: Path) -> None
     )
     for words in commands:
         # Quicker than a user would want it; what is promised of the rest holds as well.
-        quick = ["--epochs", "1"] if words[0] == "train" else []
+        quick = ["--epochs", "1", "--from", thin.NAME] if words[0] == "train" else []
         taught.run(*words, *quick, cwd=tmp_path)
 
 
