@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 # For `make fuzz`: so many inputs for each property, none of them kept.
 settings.register_profile(
     "fuzz",
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200000")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "130000")),
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),

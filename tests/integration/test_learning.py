@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from aparella import artifacts
 from aparella.api.app import create_app
+from aparella.client import modeltar
 from aparella.db import jobs, models, partitions
 from aparella.db.engine import create, transaction
 from aparella.settings import Settings
@@ -20,6 +21,7 @@ from aparella.workers.context import Context
 from aparella.workers.decisions import Cause
 from aparella.workers.runner import run_chunk
 from aparella.workers.stages import HANDLERS
+from tests import thin
 from tests.integration import drive
 
 LINES = 270
@@ -55,6 +57,9 @@ def template(
     context = Context(db, settings)
     with TestClient(create_app(settings)) as api:
         teach(api, context)
+        with modeltar.packed(thin.thin_model(tmp_path_factory.mktemp("thin"))) as packed:
+            content = packed.read_bytes()
+        api.post(f"/v1/models/{thin.NAME}/import", content=content).raise_for_status()
         job = ask(api, context, **TRAIN)
         assert job.state == "succeeded", job.error
     db.dispose()
@@ -177,7 +182,7 @@ def test_few_pairs_are_judged_by_cross_validation(context: Context, known: TestC
         content=f"source_key,target_key\n{rows}".encode(),
     ).raise_for_status()
     drive.run(context)
-    job = ask(known, context, **{**TRAIN, "name": "small", "pairs": ["few"]})
+    job = ask(known, context, **{**TRAIN, "name": "small", "pairs": ["few"], "base": thin.NAME})
     assert job.state == "succeeded", job.error
     assert {row["queries"] for row in job.summary["evaluation"]} == {40}
 
@@ -201,7 +206,7 @@ def test_the_gate_holds_back_what_was_never_compared(context: Context, known: Te
 
 
 def test_a_training_may_end_in_a_promotion(context: Context, known: TestClient) -> None:
-    request = {**TRAIN, "refit": False, "promote": True}
+    request = {**TRAIN, "refit": False, "promote": True, "base": thin.NAME}
     job = ask(known, context, **request)
     assert job.state == "succeeded", job.error
     assert job.summary["promoted"] == "hospital@2"

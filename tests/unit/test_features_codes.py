@@ -69,7 +69,7 @@ def test_comparing_codes_is_symmetric(first: frozenset[str], second: frozenset[s
 
 
 @given(st.text(max_size=60))
-def test_codes_and_numbers_of_any_text(text: str) -> None:
+def test_any_text_has_codes_and_numbers(text: str) -> None:
     assert all(code == code.upper() and "-" not in code for code in codes(text))
     numbers(text)
 
