@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 # unsent: for one queue, the next chunks without a message, in turn between the stages, so that a
 # small job does not wait behind a big one; whose chunks are in work or sent has had its turns.
-# Those are counted once, by the partial indexes: a stage may have very many ready chunks
+# Those are counted once, by the partial indexes: a stage may have very many ready chunks. Parts of
+# a bisected chunk go first: its rows have waited for a lease already, and not for the whole stage
 _UNSENT = sa.text("""
     WITH busy AS MATERIALIZED (
         SELECT o.stage_id, count(*) AS chunks FROM (
@@ -17,10 +18,10 @@ _UNSENT = sa.text("""
     SELECT next.id FROM stage s JOIN job j ON j.id = s.job_id
     LEFT JOIN busy b ON b.stage_id = s.id
     CROSS JOIN LATERAL (
-        SELECT c.id, row_number() OVER (ORDER BY c.id) AS turn FROM chunk c
+        SELECT c.id, row_number() OVER (ORDER BY c.parent_id IS NULL, c.id) AS turn FROM chunk c
         WHERE c.stage_id = s.id AND c.state = 'ready' AND c.available_at <= now()
           AND c.sent_at IS NULL
-        ORDER BY c.id LIMIT :room) next
+        ORDER BY c.parent_id IS NULL, c.id LIMIT :room) next
     WHERE s.state = 'running' AND s.queue = :queue AND j.paused_at IS NULL
     ORDER BY next.turn + coalesce(b.chunks, 0), next.id LIMIT :room
 """)

@@ -59,11 +59,15 @@ def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> None:
 
 def settle(
     connection: sa.Connection, chunk_id: int, lease_token: int, cause: Cause, message: str
-) -> None:
-    """Decide about a chunk whose attempt failed, and carry the decision out."""
+) -> bool:
+    """Decide about a chunk whose attempt failed, and carry the decision out.
+
+    Returns:
+        False if the lease was another one's already: then nothing was done.
+    """
     failed = chunks.lock_failed(connection, chunk_id, lease_token)
     if failed is None:
-        return
+        return False
     if jobs.state(connection, failed.job_id) not in ("queued", "running"):
         cause = Cause.CANCELLED
     lost = cause is Cause.LOST
@@ -107,6 +111,7 @@ def settle(
             chunks.end(connection, chunk_id, "dead", code=code, error=message)
             HANDLERS[failed.handler].bury(connection, failed, code, message)
     chunks.notify(connection)
+    return True
 
 
 def fail_job(connection: sa.Connection, job_id: int, message: str) -> None:

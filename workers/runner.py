@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _AGAIN = 0.5
 """Seconds between two tries to reach a database that went away while a chunk was in hand."""
+_TAKEN = "chunk %d: the lease was lost; nothing of this attempt is kept"
 _LONGEST_MESSAGE = 2_000
 """Characters kept of an error: it may stand in the job's list once for each record."""
 
@@ -48,7 +49,7 @@ def _run(context: Context, chunk: Claimed) -> None:
             with waiting(heart.tick):
                 _persist(context, lambda: engine.commit(context.db, chunk, write))
         except LeaseLostError:
-            log.warning("chunk %d: the lease was lost; nothing of this attempt is kept", chunk.id)
+            log.warning(_TAKEN, chunk.id)
             return
         except Exception as error:
             # Whatever a record causes is settled here, not lost.
@@ -85,7 +86,9 @@ def _settle(context: Context, chunk: Claimed, error: Exception) -> None:
 
     def settle() -> None:
         with transaction(context.db) as connection:
-            engine.settle(connection, chunk.id, chunk.lease_token, cause, message)
+            ours = engine.settle(connection, chunk.id, chunk.lease_token, cause, message)
+        if not ours:
+            log.warning(_TAKEN, chunk.id)
 
     _persist(context, settle)
 

@@ -89,7 +89,7 @@ def kill_at(point: str) -> Strike:
     def strike(on: Stack, event: Event) -> Happening:
         if point in API_POINTS:
             return _enqueue_into(on, event, point)
-        hit = walk_into(on, point, "kill")
+        hit = walk_into(on, point, "kill", bring=lambda: _bring(on, event, point))
         if hit is None:
             return missed(event, "nobody came by")
         if point in RECONCILER_POINTS:
@@ -98,6 +98,15 @@ def kill_at(point: str) -> Strike:
         return Happening(event.kind, now, now, hit[0] or None)
 
     return strike
+
+
+def _bring(on: Stack, event: Event, point: str) -> None:
+    """See to it that somebody comes to a point that is seldom come to."""
+    if point == "fanned-in":  # a stage ends only once, and that of a small job soon
+        with suppress(AparellaError), on.client() as client:
+            client.embed("tiny")
+    elif point == "settled":  # where a lease has run out
+        kill_pool(on, event)
 
 
 def zombie_at(point: str) -> Strike:
@@ -123,7 +132,7 @@ def zombie_at(point: str) -> Strike:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
         words = re.compile(rf"chunk {chunk}: {_LOST}")
-        refused = settled and until(lambda: any(words.search(on.log(w)) for w in on.workers()), 20)
+        refused = settled and until(lambda: _said(on, words), 20)
         # Where it stopped within its transaction, the server has ended that: also a refusal.
         ended = settled and not refused and until(lambda: _gave_up(on, chunk), 5)
         note = "refused" if refused else "its transaction was ended" if ended else ""
@@ -136,15 +145,25 @@ def zombie_at(point: str) -> Strike:
 
 def _gave_up(on: Stack, chunk: int) -> bool:
     words = re.compile(rf"chunk {chunk}[,:].*(away|no longer valid|connection|transient)")
-    return any(words.search(on.log(w)) for w in on.workers())
+    return _said(on, words)
+
+
+def _said(on: Stack, words: re.Pattern[str]) -> bool:
+    """Whether a worker wrote so, be it on a host of its own."""
+    return any(words.search(log) for log in on.logs("worker*"))
 
 
 def walk_into(
-    on: Stack, point: str, action: str, seconds: float = _PATIENCE
+    on: Stack,
+    point: str,
+    action: str,
+    seconds: float = _PATIENCE,
+    bring: Callable[[], None] = lambda: None,
 ) -> tuple[int, int] | None:
-    """Arm a point and wait for a victim: its chunk (0: none) and its process id."""
+    """Arm a point, `bring` a victim and wait for it: its chunk (0: none) and its process id."""
     before = set(points.hits(on.traps, point))
     trap = points.arm(on.traps, point, action)
+    bring()
     found = until(lambda: set(points.hits(on.traps, point)) - before, seconds, every=0.01)
     if not found:
         with suppress(FileNotFoundError):

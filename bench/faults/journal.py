@@ -24,6 +24,7 @@ class Happening:
         missed: why it did not come about; it does not count then.
         recovered: seconds from `over` until the victim's chunk was done by others, or, where there
             is no such chunk, until the next chunk was done.
+        again: whether a later fault struck the same chunk or a part of it, whose recovery counts.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Happening:
     note: str = ""
     missed: str = ""
     recovered: float | None = None
+    again: bool = False
 
     @property
     def is_kill(self) -> bool:
@@ -49,15 +51,22 @@ def settle(connection: sa.Connection, happenings: Sequence[Happening], jobs: Seq
     query = sa.text("SELECT id, parent_id FROM chunk WHERE job_id = ANY(:jobs) AND parent_id > 0")
     for chunk, parent in connection.execute(query, {"jobs": list(jobs)}):
         children[parent].add(chunk)
-    for one in happenings:
+    for place, one in enumerate(happenings):
         if one.missed:
             continue
         if one.chunk:
             end = finished(one.chunk, by_chunk, children)
+            family = parts(one.chunk, children)
+            one.again = any(other.chunk in family for other in happenings[place + 1 :])
         else:
             end = audit.done_since(connection, one.over)
         if end is not None:
             one.recovered = max(0.0, end - one.over)
+
+
+def parts(chunk: int, children: dict[int, set[int]]) -> set[int]:
+    """A chunk, and all that it was bisected into."""
+    return {chunk}.union(*(parts(child, children) for child in children.get(chunk, ())))
 
 
 def finished(
@@ -69,12 +78,12 @@ def finished(
         return None
     if ends[0].new != "split":
         return ends[0].at
-    parts = [finished(part, moves, children) for part in children.get(chunk, ())]
-    return None if None in parts or not parts else max(p for p in parts if p is not None)
+    found = [finished(part, moves, children) for part in children.get(chunk, ())]
+    return None if None in found or not found else max(end for end in found if end is not None)
 
 
 def quiet_kills(happenings: Sequence[Happening], margin: float) -> list[Happening]:
-    """Kills with a chunk in hand, while no server or network fault was on or just over."""
+    """Kills with a chunk in hand, the last to strike it, and no outage was on or just over."""
     outages = [
         (h.at, h.over + margin)
         for h in happenings
@@ -83,7 +92,7 @@ def quiet_kills(happenings: Sequence[Happening], margin: float) -> list[Happenin
     return [
         h
         for h in happenings
-        if h.is_kill and h.chunk and not h.missed
+        if h.is_kill and h.chunk and not h.missed and not h.again
         and not any(begin < h.at + margin and h.at < end for begin, end in outages)
     ]  # fmt: skip
 

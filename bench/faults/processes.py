@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -241,6 +241,11 @@ class Stack:
         """What a process wrote."""
         path = self.folder / "logs" / f"{name}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def logs(self, names: str) -> Iterator[str]:
+        """What the processes wrote whose names fit a pattern."""
+        for path in (self.folder / "logs").glob(f"{names}.log"):
+            yield path.read_text(encoding="utf-8", errors="replace")
 
     def stop(self) -> None:
         """End everything, the last started first."""

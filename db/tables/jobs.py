@@ -96,6 +96,7 @@ chunk = sa.Table(
     sa.Index(
         "ix_chunk_unsent",
         "stage_id",
+        sa.text("(parent_id IS NULL)"),
         "id",
         postgresql_where=sa.text("state = 'ready' AND sent_at IS NULL"),
     ),
