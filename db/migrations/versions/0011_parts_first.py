@@ -14,8 +14,12 @@ _UNSENT = sa.text("state = 'ready' AND sent_at IS NULL")
 
 def upgrade() -> None:
     op.drop_index("ix_chunk_unsent", table_name="chunk")
-    columns = ["stage_id", sa.text("(parent_id IS NULL)"), "id"]
-    op.create_index("ix_chunk_unsent", "chunk", columns, postgresql_where=_UNSENT)
+    op.create_index(
+        "ix_chunk_unsent",
+        "chunk",
+        ["stage_id", sa.text("(parent_id IS NULL)"), "id"],
+        postgresql_where=_UNSENT,
+    )
 
 
 def downgrade() -> None:
