@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ COLLECT = shlex.split(
 
 
 @pytest.fixture(scope="module")
-def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the files that the page names, and the two collections in the stack."""
     folder = tmp_path_factory.mktemp("pairs")
     numbers = range(40)
@@ -31,7 +32,9 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = [f"L{i},C{i}" for i in numbers]
     (folder / "pairs.csv").write_text("\n".join(["source_key,target_key", *pairs]) + "\n")
     (folder / "texts.csv").write_text("source_text,target_text\nAGULLA,AGULLES\n")
-    return folder
+    yield folder
+    # Other pages use the same name for other pairs, on the same stack.
+    stack.run("pairs", "delete", "known")
 
 
 def test_the_commands_of_the_page(stack: Stack, folder: Path) -> None:
