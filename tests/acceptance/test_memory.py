@@ -178,6 +178,7 @@ def peak(
         took = monotonic() - start
         highest = peaks.end()
     assert job.state == "succeeded", job
+    assert job.summary["plan"]["matrix_shared"], job.summary
     with transaction(db) as connection:
         progress = stages.progress(connection, [job_id])
         found = connection.execute(
