@@ -46,6 +46,7 @@ class Stack:
             "DATABASE_URL": self.settings.database_url,
             "REDIS_URL": self.settings.redis_url,
             "APARELLA_ARTIFACTS": self.settings.artifacts,
+            "APARELLA_CATALOGUE_FOLDER": self.settings.catalogue_folder,
             "HF_HUB_OFFLINE": "1",
         }
 
@@ -66,6 +67,7 @@ def stack() -> Iterator[Stack]:
                     "DATABASE_URL": found.database_url,
                     "REDIS_URL": found.redis_url,
                     "artifacts": f"file://{folder}/artifacts",
+                    "catalogue_folder": f"{folder}/catalogues",
                 }
             )
             db = engine.create(settings, name="bench")

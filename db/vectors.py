@@ -32,7 +32,7 @@ _MISSING = """
     WHERE r.collection_id = :collection AND r.removed_at IS NULL
       AND e.text_hash IS DISTINCT FROM r.text_hash
 """
-_CURRENT = """
+CURRENT = """
     embedding e JOIN record r ON r.id = e.record_id AND r.text_hash = e.text_hash
     WHERE e.model_id = :model AND e.collection_id = :collection AND r.removed_at IS NULL
 """
@@ -113,7 +113,7 @@ def behind(
     With `most`, at most so many.
     """
     query = sa.text(f"""
-        SELECT r.id FROM {_CURRENT.replace(":model", ":old")}
+        SELECT r.id FROM {CURRENT.replace(":model", ":old")}
           AND NOT EXISTS (SELECT FROM embedding n WHERE n.model_id = :new
                           AND n.collection_id = :collection AND n.record_id = r.id
                           AND n.text_hash = r.text_hash)
@@ -134,13 +134,13 @@ def reuse(connection: sa.Connection, model_id: int, collection_id: int) -> int:
 def count(connection: sa.Connection, model_id: int, collection_id: int) -> int:
     """Records of a collection whose vector fits their text."""
     values = {"model": model_id, "collection": collection_id}
-    return int(connection.execute(sa.text(f"SELECT count(*) FROM {_CURRENT}"), values).scalar_one())
+    return int(connection.execute(sa.text(f"SELECT count(*) FROM {CURRENT}"), values).scalar_one())
 
 
 def count_texts(connection: sa.Connection, model_id: int, collection_id: int) -> int:
     """Distinct texts among the records that `count` counts."""
     values = {"model": model_id, "collection": collection_id}
-    query = sa.text(f"SELECT count(DISTINCT e.text_hash) FROM {_CURRENT}")
+    query = sa.text(f"SELECT count(DISTINCT e.text_hash) FROM {CURRENT}")
     return int(connection.execute(query, values).scalar_one())
 
 
@@ -217,13 +217,12 @@ def each_block(
     model_id: int,
     collection_id: int,
     take: Callable[[Block], None],
+    *,
+    ordered: bool = False,
 ) -> None:
-    """Hand all current vectors of a collection on in blocks: memory is that of one block."""
-
-    def convert(part: NDArray[Any]) -> None:
-        take(_block(part))
-
-    copy.read(connection, _select(model_id, collection_id), _READ, convert)
+    """Hand all current vectors on in blocks, `ordered` by record id: memory is that of one."""
+    query = _select(model_id, collection_id) + (" ORDER BY e.record_id" if ordered else "")
+    copy.read(connection, query, _READ, lambda part: take(_block(part)))
 
 
 def pages(
@@ -266,7 +265,7 @@ def sample(connection: sa.Connection, model_id: int, collection_id: int, size: i
 
 def _select(model_id: int, collection_id: int) -> str:
     # COPY takes no bound values: both are integers.
-    where = _CURRENT.replace(":model", str(int(model_id)))
+    where = CURRENT.replace(":model", str(int(model_id)))
     where = where.replace(":collection", str(int(collection_id)))
     return f"SELECT e.record_id, e.text_hash, e.embedding FROM {where}"
 

@@ -176,12 +176,14 @@ def own_processes(
 ) -> Plan:
     """Aparella's own processes; docs/architecture.md has their commands."""
     artifacts = environ.get("APARELLA_ARTIFACTS") or f"file://{options.data / 'artifacts'}"
+    catalogues = environ.get("APARELLA_CATALOGUE_FOLDER") or str(options.data / "catalogues")
     env = servers.environment(
         environ,
         options.data,
         DATABASE_URL=found.worker_url,
         REDIS_URL=found.redis_url,
         APARELLA_ARTIFACTS=artifacts,
+        APARELLA_CATALOGUE_FOLDER=catalogues,
         # One process per core: threads of their own would only get in each other's way.
         OMP_NUM_THREADS="1",
         PYTHONUNBUFFERED="1",

@@ -93,8 +93,11 @@ def _fit(arguments: argparse.Namespace) -> None:
     memory = machine.memory_limit()
     if arguments.concurrency is None:
         arguments.concurrency = sizing.processes(machine.cores(), memory)
-    matrix = sizing.match_memory_mb(memory, arguments.concurrency)
-    os.environ.setdefault("APARELLA_MATCH_MEMORY_MB", str(matrix))
+    if "APARELLA_MATCH_MEMORY_MB" not in os.environ:  # which bounds the other too
+        own = sizing.match_memory_mb(memory, arguments.concurrency)
+        together = sizing.catalogue_memory_mb(memory, arguments.concurrency)
+        os.environ["APARELLA_MATCH_MEMORY_MB"] = str(own)
+        os.environ.setdefault("APARELLA_CATALOGUE_MEMORY_MB", str(together))
 
 
 def main() -> None:

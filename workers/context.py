@@ -1,20 +1,26 @@
 """What a worker process keeps from chunk to chunk: its engine, its model, its catalogue."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import sqlalchemy as sa
 
-from aparella import artifacts
-from aparella.db import models, records, vectors
+from aparella import artifacts, machine
+from aparella.db import contents, models, records, vectors
+from aparella.db.contents import Content
 from aparella.db.engine import transaction
-from aparella.errors import AparellaError
+from aparella.errors import AparellaError, ResourceExhaustedError
 from aparella.settings import Settings
+from aparella.workers.arrays import Take
+from aparella.workers.catalogues import Catalogues
 from aparella.workers.encoder import Encoder, load_encoder
 from aparella.workers.fusion.model import Fusion
 from aparella.workers.fusion.search import Shelf
@@ -113,25 +119,79 @@ class Context:
             log.info("model %s loaded", model)
         return self._encoder[1]
 
-    def catalogue(self, model_id: int, collection_id: int, stamp: object) -> Catalogue:
-        """A collection's vectors as a matrix in memory.
+    def catalogue(self, model_id: int, collection_id: int, stamp: object, tick: Tick) -> Catalogue:
+        """A collection's vectors as a matrix, which this machine's processes share if they can.
 
         Args:
             model_id: whose vectors.
             collection_id: whose records.
             stamp: what the catalogue was when the job looked (edition and rows): another stamp
-                loads it anew.
+                looks what it is now.
+            tick: given signs of life while it is built, here or by another process.
+
+        Raises:
+            ResourceExhaustedError: it can neither be shared nor held.
         """
         key = (model_id, collection_id, repr(stamp))
         if self._catalogue is None or self._catalogue[0] != key:
             self._catalogue = None
-            with transaction(self.db) as connection:
-                block = vectors.load(connection, model_id, collection_id)
-            self._catalogue = (
-                key,
-                Catalogue.build(block.ids, block.hashes.tolist(), block.vectors),
-            )
+            with waiting(tick):
+                with transaction(self.db) as connection:
+                    content = contents.look(connection, model_id, collection_id)
+                found = self._shared(model_id, collection_id, content) if content.rows else None
+                if found is None:
+                    found = self._own(model_id, collection_id, content)
+            self._catalogue = (key, found)
         return self._catalogue[1]
+
+    def matrix_memory(self, model_id: int, collection_id: int, rows: int) -> tuple[int, bool]:
+        """What a catalogue of so many records may take here.
+
+        Returns:
+            MiB, and whether that is for all of this worker's processes together: they share it.
+        """
+        own = self.settings.match_memory_mb
+        need = Content(rows, 0).bytes
+        if not self.catalogues.has_room(self._group(model_id, collection_id), need):
+            return own, False
+        together = self.settings.catalogue_memory_mb
+        return own if together is None else together, True
+
+    @cached_property
+    def catalogues(self) -> Catalogues:
+        """Those of this machine."""
+        folder = self.settings.catalogue_folder
+        return Catalogues(Path(folder) if folder else None, self.settings.catalogue_disk_mb << 20)
+
+    def _group(self, model_id: int, collection_id: int) -> str:
+        """The files' name for a collection by a model, apart from those of other databases."""
+        url = self.db.url
+        database = hashlib.sha256(f"{url.host}:{url.port}/{url.database}".encode()).hexdigest()
+        return f"{database[:8]}-{model_id}-{collection_id}"
+
+    def _shared(self, model_id: int, collection_id: int, content: Content) -> Catalogue | None:
+        def write(take: Take) -> str:
+            def block(part: vectors.Block) -> None:
+                take(part.ids, part.hashes, part.vectors)
+
+            with transaction(self.db) as connection:
+                return contents.read(connection, model_id, collection_id, block).name
+
+        group = self._group(model_id, collection_id)
+        return self.catalogues.open(group, content.name, content.bytes, write)
+
+    def _own(self, model_id: int, collection_id: int, content: Content) -> Catalogue:
+        free = machine.memory_free()
+        if free is not None and content.bytes > free:
+            # Better than to be killed for it, with whatever else runs here.
+            raise ResourceExhaustedError(
+                f"The catalogue takes {content.bytes >> 20:,} MiB of memory, and "
+                f"{free >> 20:,} are free. Let this machine's processes share it "
+                "(APARELLA_CATALOGUE_FOLDER)."
+            )
+        with transaction(self.db) as connection:
+            block = vectors.load(connection, model_id, collection_id)
+        return Catalogue.build(block.ids, block.hashes.tolist(), block.vectors)
 
     def shelf(self, collection_id: int, stamp: object, tick: Tick) -> Shelf:
         """A collection's texts, ready to be compared with lines.

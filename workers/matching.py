@@ -31,6 +31,42 @@ _MARGIN = 5e-6
 and 2e-6 for the error of each (unit vectors, 384 terms; seen: 3e-7)."""
 
 
+class Rows:
+    """Which row of the matrix each record has, told of the records part by part."""
+
+    def __init__(self) -> None:
+        self._row_of: dict[bytes, int] = {}
+        self._ids: list[Ids] = [np.empty(0, np.int64)]
+        self._rows: list[Ids] = [np.empty(0, np.int64)]
+
+    def __len__(self) -> int:
+        """Number of rows so far: of distinct texts."""
+        return len(self._row_of)
+
+    def add(self, ids: Ids, hashes: Sequence[bytes] | NDArray[Any]) -> Ids:
+        """Take more records.
+
+        Returns:
+            Places in this part of the records whose text none before them has, int64, in the
+            order of their rows.
+        """
+        known = len(self)
+        keys = hashes.tolist() if isinstance(hashes, np.ndarray) else hashes
+        row_of = self._row_of
+        rows = np.fromiter((row_of.setdefault(h, len(row_of)) for h in keys), np.int64, len(ids))
+        self._ids.append(np.asarray(ids, dtype=np.int64))
+        self._rows.append(rows)
+        found, first = np.unique(rows, return_index=True)
+        return first[found >= known]
+
+    def layout(self) -> tuple[Ids, Ids]:
+        """`ids` and `starts` of the catalogue of all these records."""
+        ids, rows = np.concatenate(self._ids), np.concatenate(self._rows)
+        counts = np.bincount(rows, minlength=len(self))
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        return ids[np.lexsort((ids, rows))], starts
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The records to search, those with the same text sharing one row of the matrix.
@@ -39,11 +75,13 @@ class Catalogue:
         vectors: float32 (rows, dim) of length 1, one row per distinct text.
         ids: record ids, int64 (n,), those of row 0 first, ascending within a row.
         starts: int64 (rows + 1,): row r has the records `ids[starts[r] : starts[r + 1]]`.
+        mapped: whether these are files that other processes of the machine map too.
     """
 
     vectors: NDArray[np.float32]
     ids: Ids
     starts: Ids
+    mapped: bool = False
 
     @classmethod
     def build(
@@ -61,17 +99,11 @@ class Catalogue:
         """
         if not len(ids) == len(hashes) == len(vectors):
             raise ValueError(f"{len(ids)} ids, {len(hashes)} hashes and {len(vectors)} vectors")
-        keys = hashes.tolist() if isinstance(hashes, np.ndarray) else hashes
-        row_of: dict[bytes, int] = {}
-        rows = np.fromiter((row_of.setdefault(h, len(row_of)) for h in keys), np.int64, len(ids))
-        if len(row_of) < len(ids):
-            vectors = vectors[np.unique(rows, return_index=True)[1]]
-        counts = np.bincount(rows, minlength=len(row_of))
-        return cls(
-            vectors=np.require(vectors, np.float32, ["C", "W"]),
-            ids=np.asarray(ids, dtype=np.int64)[np.lexsort((ids, rows))],
-            starts=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)]),
-        )
+        rows = Rows()
+        firsts = rows.add(ids, hashes)
+        if len(rows) < len(ids):
+            vectors = vectors[firsts]
+        return cls(np.require(vectors, np.float32, ["C", "W"]), *rows.layout())
 
     def __len__(self) -> int:
         """Number of records."""
@@ -96,7 +128,7 @@ class Catalogue:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the matrix and the ids take."""
+        """Bytes that the matrix and the ids take."""
         return self.vectors.nbytes + self.ids.nbytes + self.starts.nbytes
 
 

@@ -9,7 +9,7 @@ class SearchPlan:
     """How a job searches its catalogue.
 
     Attributes:
-        search: `exact` in the worker's memory, or `hnsw` through the database's index.
+        search: `exact` in the workers' memory, or `hnsw` through the database's index.
         reason: why, in a sentence for the user.
         matrix_bytes: size of the catalogue's float32 matrix.
     """
@@ -27,7 +27,13 @@ _HNSW_BUILD_S = 51.0
 
 
 def choose_search(
-    rows: int, dim: int, memory_bytes: int, sources: int, *, indexed: bool = False
+    rows: int,
+    dim: int,
+    memory_bytes: int,
+    sources: int,
+    *,
+    indexed: bool = False,
+    shared: bool = True,
 ) -> SearchPlan:
     """Choose between exact search and an HNSW index.
 
@@ -41,21 +47,30 @@ def choose_search(
     Args:
         rows: records of the catalogue.
         dim: dimension of the vectors.
-        memory_bytes: what a worker process may use for the matrix.
+        memory_bytes: what may be used for the matrix.
         sources: how many queries there will be.
         indexed: whether the catalogue's index exists already.
+        shared: whether that is for all processes of a machine, which map one matrix; otherwise for
+            each of them, which holds its own.
     """
     matrix_bytes = rows * dim * 4  # float32
     matrix, memory = f"{matrix_bytes / 2**20:,.1f} MB", f"{memory_bytes / 2**20:,.0f} MB"
     if matrix_bytes > memory_bytes:
-        reason = (
-            f"The catalogue's {rows:,} records take {matrix}, more than the {memory} that "
-            "a worker may use for them (APARELLA_MATCH_MEMORY_MB)."
+        who = (
+            "the worker processes of a machine may share (APARELLA_CATALOGUE_MEMORY_MB)"
+            if shared
+            else "a worker process may use for a copy of its own (APARELLA_MATCH_MEMORY_MB)"
         )
+        reason = f"The catalogue's {rows:,} records take {matrix}, more than the {memory} {who}."
         return SearchPlan("hnsw", reason, matrix_bytes)
     if rows <= _ALWAYS_EXACT_ROWS:
+        whose = (
+            "a machine's memory, where its worker processes share them"
+            if shared
+            else "a worker process's memory, each holding a copy of its own"
+        )
         reason = (
-            f"The catalogue's {rows:,} records ({matrix}) fit a worker's memory, and up to "
+            f"The catalogue's {rows:,} records ({matrix}) fit {whose}, and up to "
             f"{_ALWAYS_EXACT_ROWS:,} an exact search is cheaper than an index."
         )
         return SearchPlan("exact", reason, matrix_bytes)

@@ -24,13 +24,28 @@ def processes(cores: int, memory_bytes: int | None) -> int:
 
 
 def match_memory_mb(memory_bytes: int | None, processes: int) -> int:
-    """MiB that each process may use for a catalogue's matrix; larger catalogues go through HNSW.
+    """MiB that each process may use for what it holds alone, beside the process itself.
 
-    What its share of the memory leaves beside the process itself, within bounds.
+    An assignment, or a catalogue's matrix where it cannot be shared.
     """
+    return _matrix_mb(memory_bytes, processes, processes)
+
+
+def catalogue_memory_mb(memory_bytes: int | None, processes: int) -> int:
+    """MiB that all processes together may use for a catalogue's matrix; larger ones go by HNSW.
+
+    The matrix counts once for all: they map the same pages. Those are pages of a file, which the
+    kernel drops and reads again when memory is short; so what `match_memory_mb` gives to each
+    process may be the same memory.
+    """
+    return _matrix_mb(memory_bytes, processes, 1)
+
+
+def _matrix_mb(memory_bytes: int | None, processes: int, copies: int) -> int:
+    """What the processes themselves leave, for each copy, within bounds."""
     if memory_bytes is None:
         return MOST_MATRIX_MB
-    left = (memory_bytes - PARENT_BYTES) // processes - PROCESS_BYTES
+    left = (memory_bytes - PARENT_BYTES - processes * PROCESS_BYTES) // copies
     return max(LEAST_MATRIX_MB, min(MOST_MATRIX_MB, left // MIB))
 
 

@@ -119,6 +119,7 @@ class Stack:
             "DATABASE_URL": self.url_of_database("127.0.0.1", self.database.port),
             "REDIS_URL": self.url_of_broker("127.0.0.1", self.broker.port),
             "APARELLA_ARTIFACTS": f"file://{self.folder}/artifacts",
+            "APARELLA_CATALOGUE_FOLDER": f"{self.folder}/catalogues",
             "APARELLA_TOKEN": TOKEN,
             "APARELLA_ENCODER": "hash",
             "APARELLA_LEASE_SECONDS": str(LEASE),

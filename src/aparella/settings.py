@@ -90,7 +90,16 @@ class Settings(BaseSettings):
     """Uploaded rows in a chunk of cleaning."""
 
     match_memory_mb: int = Field(1_024, ge=1)
-    """Memory that one worker process may use for a catalogue's matrix; larger ones use HNSW."""
+    """Memory that one worker process may use for what it holds alone: the candidates of a
+    one-to-one assignment, or a catalogue's matrix where it cannot be shared."""
+    catalogue_memory_mb: int | None = Field(None, ge=1)
+    """Memory that the processes of a worker may use together for a catalogue's matrix, which they
+    share; larger ones use HNSW. None: as much as `match_memory_mb`."""
+    catalogue_folder: str = ""
+    """Folder of this machine for the catalogues that its processes share as files. Empty:
+    `catalogues` in the cache where models lie that were fetched."""
+    catalogue_disk_mb: int = Field(4_096, ge=0)
+    """What these may take there in all; 0: none is shared, each process holds its own."""
 
     fusion_memory_mb: int = Field(1_024, ge=1)
     """Memory that one worker process may use for a catalogue's words; larger ones are matched by

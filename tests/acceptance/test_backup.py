@@ -82,6 +82,7 @@ def test_all_jobs_finish_after_a_restore(stack: Stack, tmp_path: Path) -> None:
             "DATABASE_URL": servers.database_url,
             "REDIS_URL": servers.redis_url,
             "APARELLA_ARTIFACTS": f"file://{stack.data}/artifacts",
+            "APARELLA_CATALOGUE_FOLDER": f"{stack.data}/catalogues",
         }
         db = sa.create_engine(Settings(DATABASE_URL=servers.database_url).sqlalchemy_url)
         with db.connect() as connection:

@@ -70,7 +70,7 @@ def settings() -> Iterator[Settings]:
         Path(folder).chmod(0o755)  # as root, PostgreSQL runs as a user of its own
         with services(Path(folder), durable=False, environ=environ) as found:
             urls = {"DATABASE_URL": found.database_url, "REDIS_URL": found.redis_url}
-            yield Settings.model_validate(urls)
+            yield Settings.model_validate({**urls, "catalogue_folder": f"{folder}/catalogues"})
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def workers(settings: Settings, processes: int) -> Iterator[psutil.Process]:
         **{k: v for k, v in os.environ.items() if not k.startswith("APARELLA_")},
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
+        "APARELLA_CATALOGUE_FOLDER": settings.catalogue_folder,
         "APARELLA_ENCODER": "hash",
         # Quick to encode: fewer and larger chunks leave more of the time to the work.
         "APARELLA_EMBED_CHUNK": "1000",
@@ -177,6 +178,7 @@ def peak(
         took = monotonic() - start
         highest = peaks.end()
     assert job.state == "succeeded", job
+    assert job.summary["plan"]["matrix_shared"], job.summary
     with transaction(db) as connection:
         progress = stages.progress(connection, [job_id])
         found = connection.execute(

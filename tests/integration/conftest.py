@@ -66,6 +66,7 @@ def settings(
         DATABASE_URL=url.set(database=name).render_as_string(hide_password=False),
         REDIS_URL=urls[1],
         artifacts=f"file://{tmp_path}/artifacts",
+        catalogue_folder=f"{tmp_path}/catalogues",
         encoder="hash",
         anonymous=True,
         lease_seconds=5.0,

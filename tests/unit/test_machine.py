@@ -144,5 +144,15 @@ def test_processes_fit_the_memory(cores: int, memory: int | None, processes: int
     ("memory", "processes", "matrix"),
     [(None, 2, 1_024), (64 * GIB, 2, 1_024), (2 * GIB, 2, 274), (600 * MIB, 1, 64)],
 )
-def test_the_matrix_gets_what_is_left(memory: int | None, processes: int, matrix: int) -> None:
+def test_a_process_holds_its_part_of_what_is_left(
+    memory: int | None, processes: int, matrix: int
+) -> None:
     assert sizing.match_memory_mb(memory, processes) == matrix
+
+
+@pytest.mark.parametrize(
+    ("memory", "processes", "matrix"),
+    [(None, 2, 1_024), (64 * GIB, 2, 1_024), (2 * GIB, 2, 548), (600 * MIB, 1, 64)],
+)
+def test_the_shared_matrix_counts_once(memory: int | None, processes: int, matrix: int) -> None:
+    assert sizing.catalogue_memory_mb(memory, processes) == matrix

@@ -1,9 +1,14 @@
-"""How large a chunk is."""
+"""How large a chunk is, and what a worker's processes may hold."""
+
+import os
+from argparse import Namespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aparella import machine
+from aparella.workers.__main__ import _fit
 from aparella.workers.sizing import LEAST_CHUNK, ROUNDS, chunk_size
 
 
@@ -37,3 +42,28 @@ def test_it_is_within_bounds_and_each_process_has_its_rounds(
     assert LEAST_CHUNK <= size <= 10_000
     if size > LEAST_CHUNK:
         assert size * ROUNDS * processes < items + ROUNDS * max(1, processes)
+
+
+OWN, TOGETHER = "APARELLA_MATCH_MEMORY_MB", "APARELLA_CATALOGUE_MEMORY_MB"
+
+
+@pytest.mark.parametrize(
+    ("variables", "own", "together"),
+    [
+        ({}, "274", "548"),
+        ({OWN: "99"}, "99", None),  # which bounds both
+        ({TOGETHER: "99"}, "274", "99"),
+        ({OWN: "99", TOGETHER: "999"}, "99", "999"),
+    ],
+)
+def test_a_worker_settles_what_the_user_left_open(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], own: str, together: str | None
+) -> None:
+    monkeypatch.setattr(machine, "memory_limit", lambda: 2 << 30)
+    for name in (OWN, TOGETHER):
+        monkeypatch.setenv(name, "")  # so that what is set here ends with the test
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    _fit(Namespace(concurrency=2))
+    assert (os.environ.get(OWN), os.environ.get(TOGETHER)) == (own, together)

@@ -93,6 +93,7 @@ def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
         assert child.env["REDIS_URL"] == STACK.redis_url
         assert child.env.get("APARELLA_TOKEN") == (STACK.token if child.name == "api" else None)
         assert child.env["APARELLA_ARTIFACTS"] == f"file://{tmp_path}/artifacts"
+        assert child.env["APARELLA_CATALOGUE_FOLDER"] == f"{tmp_path}/catalogues"
         assert child.env["HF_HUB_OFFLINE"] == "1"
 
 

@@ -100,7 +100,7 @@ def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
         lasts = carried.lasts(connection, since, chunk.items, edition)
         wanted = changes.ids(connection, collection_id, edition)
         source = vectors.load_some(connection, model_id, chunk.items)
-    catalogue = context.catalogue(model_id, collection_id, params["stamp"])
+    catalogue = context.catalogue(model_id, collection_id, params["stamp"], tick)
     tick(0)
     ids, matrix = catalogue.some(np.array(wanted, dtype=np.int64))
     fresh = Catalogue.build(ids, [i.tobytes() for i in ids], matrix)

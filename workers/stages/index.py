@@ -49,9 +49,11 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         texts = vectors.count_texts(connection, model_id, collection_id)
         sources = records.count(connection, source_id)
         existing = index.built(connection, model_id, collection_id)
-    memory = context.settings.match_memory_mb * _MIB
-    # By records, not by distinct texts: loading reads every record's vector.
-    search = choose_search(rows, DIMENSIONS, memory, sources, indexed=existing is not None)
+    memory, shared = context.matrix_memory(model_id, collection_id, rows)
+    # By records, not by distinct texts: a copy of one's own is read with every record's vector.
+    search = choose_search(
+        *(rows, DIMENSIONS, memory * _MIB, sources), indexed=existing is not None, shared=shared
+    )
     chosen, reason = search.search, search.reason
     if chunk.params["always"]:
         chosen, reason = "hnsw", "an index was asked for"
@@ -78,6 +80,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         figures |= {"index_mb": round(existing.bytes / _MIB, 1), "index_s": existing.seconds}
     stamp = [editions["target"], rows]
     figures |= _measure(context, chunk, chosen, stamp, tick)
+    if shared and figures.get("matrix_shared") is False:
+        figures["reason"] += " When it was built it could not be shared: a worker's log says why."
     fused, said = _choose_scoring(context, chunk, tick) if matching else (False, {})
     figures |= said
     found: dict[str, Any] = {"search": chosen, "stamp": stamp, "fused": fused}
@@ -218,9 +222,11 @@ def _measure(
         tick(0)
         return measured(*index.as_arrays(found, sample.ids, k))
 
+    how: dict[str, Any] = {}
     if chosen == "exact":
-        catalogue = context.catalogue(model_id, collection_id, stamp)
+        catalogue = context.catalogue(model_id, collection_id, stamp, tick)
         reached = measured(*top_k(catalogue, sample.vectors, k, exclude=sample.ids))
+        how = {"matrix_shared": catalogue.mapped}
     else:
         reached = by_index(index.EF_SEARCH)
         with transaction(context.db) as connection:
@@ -232,4 +238,4 @@ def _measure(
                 index.store_recall(
                     *(connection, model_id, collection_id, depths), sample=len(sample.ids), k=k
                 )
-    return {"recall": reached, "recall_sample": len(sample.ids)}
+    return {"recall": reached, "recall_sample": len(sample.ids), **how}

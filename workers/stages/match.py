@@ -110,7 +110,7 @@ def _nearest(
         with transaction(context.db) as connection:
             found = index.nearest(connection, model_id, collection_id, source.ids.tolist(), k)
         return index.as_arrays(found, source.ids, k)
-    catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"])
+    catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"], tick)
     tick(0)
     return top_k(catalogue, source.vectors, k, exclude=source.ids)
 
@@ -130,7 +130,7 @@ def _fuse(
     def cosine(places: Ids, ids: Ids) -> Scores:
         wanted = np.unique(ids)
         if chunk.params["search"] == "exact":
-            catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"])
+            catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"], tick)
             known, matrix = catalogue.some(wanted)
         else:
             with transaction(context.db) as connection:
