@@ -77,9 +77,7 @@ def create(
 
 
 def _limit_silence(milliseconds: int, connection: sa.Connection) -> None:
-    connection.exec_driver_sql(
-        f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
-    )
+    connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
 
 
 @contextmanager

@@ -60,7 +60,8 @@ _POOLER = "unsupported startup parameter"
 """What PgBouncer says to settings from a connection's start."""
 _SESSION = (
     "DATABASE_URL leads to a pooler, which cannot give a report its role and its limits. Set "
-    "DATABASE_SESSION_URL to the address of the server itself (docs/deployment.md, Behind a pooler)."
+    "DATABASE_SESSION_URL to the address of the server itself (docs/deployment.md, Behind a "
+    "pooler)."
 )
 
 

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
 
     database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
     session_url: str = Field("", validation_alias="DATABASE_SESSION_URL", repr=False)
-    """Where `DATABASE_URL` is a pooler's: the server's own URL, for what needs a session. Migrations
-    and `aparella report` do; the reconciler is woken sooner by it."""
+    """Where `DATABASE_URL` is a pooler's: the server's own URL, for what needs a session.
+    Migrations and `aparella report` do; the reconciler is woken sooner by it."""
     redis_url: str = Field("", validation_alias="REDIS_URL", repr=False)
 
     token: SecretStr | None = None

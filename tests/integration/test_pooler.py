@@ -180,8 +180,10 @@ def test_a_process_opens_no_more_than_its_budget(
 ) -> None:
     monkeypatch.setattr(engine, "_PATIENCE", 0.2)
     db = create(settings, name="full", pool=pool)
-    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name "
-                    "AND datname = current_database()")
+    query = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name "
+        "AND datname = current_database()"
+    )
     with ExitStack() as held:
         for _ in range(pool.most):
             last = held.enter_context(transaction(db))

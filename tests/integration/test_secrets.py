@@ -70,9 +70,7 @@ def test_a_wrong_url_is_a_sentence_without_it(
 def test_settings_do_not_show_their_secrets() -> None:
     url = f"postgresql://me:{SECRET}@h/d"
     broker = f"redis://:{SECRET}@h/0"
-    settings = Settings(
-        DATABASE_URL=url, DATABASE_SESSION_URL=url, REDIS_URL=broker, token=SECRET
-    )
+    settings = Settings(DATABASE_URL=url, DATABASE_SESSION_URL=url, REDIS_URL=broker, token=SECRET)
     assert SECRET not in f"{settings!r} {settings!s}"
 
 
