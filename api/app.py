@@ -27,10 +27,8 @@ from aparella.api.routes import (
     tokens,
 )
 from aparella.api.throttle import Throttle
-from aparella.db import engine
+from aparella.db import budget, engine
 from aparella.settings import Settings
-
-CONNECTIONS = 10
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.settings = settings
         app.state.uploads = CapacityLimiter(collections.UPLOADS_AT_ONCE)
-        app.state.engine = engine.create(settings, name="api", pool_size=CONNECTIONS)
+        app.state.engine = engine.create(settings, name="api", pool=budget.API)
         yield
         app.state.engine.dispose()
 

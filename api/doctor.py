@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aparella.api.broker import Broker
+from aparella.db import budget
 from aparella.db.condition import Server, Work
 from aparella.db.migrate import PGVECTOR
 from aparella.db.queues import Depth
@@ -64,8 +65,8 @@ def database(server: Server) -> Iterator[Finding]:
             "database",
             "warning",
             sentence,
-            "Raise max_connections, run fewer worker processes (up to 4 connections each), or put "
-            "a pooler in between.",
+            "Raise max_connections, run fewer worker processes (up to "
+            f"{budget.PROCESS.most} connections each), or put a pooler in between.",
         )
     else:
         yield Finding("database", "ok", sentence)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from aparella.db import budget
 from aparella.errors import (
     AparellaError,
     JobError,
@@ -24,28 +24,40 @@ _RETRIED = ("25P03", "40001", "40P01", "55P03", "57014")
 timeout."""
 _RECORD_CLASSES = ("22", "23")
 """Data exceptions and integrity violations: something about the rows themselves."""
+_PATIENCE = 10
+"""Seconds to wait for a connection when all that a process may have are in use."""
 
 
 def create(
-    settings: Settings, *, name: str, pool_size: int = 2, silence: float | None = None
+    settings: Settings,
+    *,
+    name: str,
+    pool: budget.Pool = budget.COMMAND,
+    silence: float | None = None,
+    session: bool = False,
 ) -> sa.Engine:
     """Make this process's engine.
 
     One engine belongs to one process: it is created after a fork or spawn, never before.
 
+    A pooler may stand between and give each transaction another server's session. So nothing here
+    or in `db/` changes a session: settings are `SET LOCAL`, locks are a transaction's, and
+    `sessions` sees to the two exceptions (docs/decisions/0020).
+
     Args:
         settings: gives the URL.
         name: `application_name`, as an operator sees it in `pg_stat_activity`.
-        pool_size: connections kept; as many again may be opened for a moment.
+        pool: connections that are kept, and how many there may be.
         silence: seconds after which the server ends a transaction whose client says nothing: one
             that is frozen, or cut off, with the lock of a row that others wait for.
+        session: for what needs a session of its own: the URL for that, where there is one.
     """
     engine = sa.create_engine(
-        settings.sqlalchemy_url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
+        settings.sqlalchemy_session_url if session else settings.sqlalchemy_url,
+        pool_size=pool.kept,
+        max_overflow=pool.most - pool.kept,
         pool_pre_ping=True,
-        pool_timeout=10,
+        pool_timeout=_PATIENCE,
         connect_args={
             "application_name": f"aparella {name}",
             "connect_timeout": 5,
@@ -57,16 +69,15 @@ def create(
         },
     )
     if silence is not None:
-        # By a statement: a pooler between refuses it as an option of the connection.
-        sa.event.listen(engine, "connect", partial(_limit_silence, round(silence * 1_000)))
+        # For each transaction anew: set once for the session, it would not be there in the next
+        # one that a pooler gives us, and would be in what it gives to others. As an option of the
+        # connection a pooler refuses it.
+        sa.event.listen(engine, "begin", partial(_limit_silence, round(silence * 1_000)))
     return engine
 
 
-def _limit_silence(milliseconds: int, connection: Any, _record: object) -> None:
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
-    connection.autocommit = False
+def _limit_silence(milliseconds: int, connection: sa.Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
 
 
 @contextmanager
@@ -84,7 +95,9 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     except (DBAPIError, psycopg2.Error) as error:
         raise translate(error) from error
     except sa.exc.TimeoutError as error:
-        raise ServiceUnavailableError("no free database connection within 10 s") from error
+        raise ServiceUnavailableError(
+            f"no free database connection within {_PATIENCE} s"
+        ) from error
 
 
 def translate(error: DBAPIError | psycopg2.Error) -> AparellaError:

@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from aparella.db import reporting, roles
+from aparella.db import reporting, roles, sessions
 from aparella.db.engine import create, translate
 from aparella.errors import AparellaError, ConfigurationError, ServiceUnavailableError
 from aparella.settings import load
@@ -139,8 +139,10 @@ def main() -> None:
     parser.add_argument("revision", nargs="?", default="head")
     arguments = parser.parse_args()
     try:
-        engine = create(load(), name="migrate")
+        settings = load()
+        engine = create(settings, name="migrate", session=True)
         try:
+            sessions.require(engine, named=bool(settings.session_url))
             with engine.connect() as connection:
                 if arguments.action == "upgrade":
                     upgrade(connection, arguments.revision)

@@ -191,6 +191,8 @@ def own_processes(
 
     # What only one process needs, only that one gets: the owner's URL, and the API's token.
     env.pop("APARELLA_TOKEN", None)
+    if not environ.get("DATABASE_URL"):
+        env.pop("DATABASE_SESSION_URL", None)  # of some other database
     owner = {**env, "DATABASE_URL": found.database_url}
     serving = {**env, "DATABASE_URL": found.api_url, "APARELLA_TOKEN": stack.token}
 

@@ -56,6 +56,13 @@ _KINDS = {
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _BLOCK = 5_000
 """Rows that are fetched at a time."""
+_POOLER = "unsupported startup parameter"
+"""What PgBouncer says to settings from a connection's start."""
+_SESSION = (
+    "DATABASE_URL leads to a pooler, which cannot give a report its role and its limits. Set "
+    "DATABASE_SESSION_URL to the address of the server itself (docs/deployment.md, Behind a "
+    "pooler)."
+)
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,14 @@ class Source:
 def database_url(data: Path | None, environ: Mapping[str, str] = os.environ) -> str:
     """The administrator's URL: DATABASE_URL, or that of the local stack in the data folder.
 
+    Where DATABASE_URL is a pooler's, DATABASE_SESSION_URL goes before: a pooler knows nothing of
+    the logins that are made here.
+
     Raises:
         ConfigurationError: there is neither, or the stack does not run.
     """
     if environ.get("DATABASE_URL"):
-        return environ["DATABASE_URL"]
+        return environ.get("DATABASE_SESSION_URL") or environ["DATABASE_URL"]
     folder = datafolder.locate(data)
     content = datafolder.read(folder)
     if content is None or not datafolder.running(folder):
@@ -154,7 +164,8 @@ def psql(found: Source) -> tuple[list[str], dict[str, str]]:
     The URL stands in none of its arguments, which every user of the machine could read.
 
     Raises:
-        ConfigurationError: there is no psql here; says how to go on.
+        ConfigurationError: there is no psql here, or a pooler is in the way; says how to go on.
+        ServiceUnavailableError: the server does not answer.
     """
     program = shutil.which("psql")
     if program is None:
@@ -162,6 +173,8 @@ def psql(found: Source) -> tuple[list[str], dict[str, str]]:
             "There is no psql on the PATH. Install PostgreSQL's client programs, or ask a single "
             'question with: aparella report query "SELECT * FROM report.about"'
         )
+    if not found.own:
+        _connect(found).close()
     parts = urlsplit(found.url)
     variables = {
         "PGHOST": parts.hostname or "",
@@ -199,17 +212,7 @@ def answer(found: Source, query: str) -> Iterator[Answer]:
         InputError: PostgreSQL refuses it: its message, SQLSTATE and hint.
         ServiceUnavailableError: the server does not answer.
     """
-    try:
-        connection = psycopg2.connect(
-            _plain(found.url),
-            application_name="aparella report query",
-            connect_timeout=5,
-            options=_options(found),
-        )
-    except psycopg2.OperationalError as error:
-        raise ServiceUnavailableError(
-            f"The database does not answer: {str(error).strip()}"
-        ) from error
+    connection = _connect(found)
     try:
         connection.set_session(readonly=True)
         with connection.cursor() as cursor:
@@ -229,6 +232,33 @@ def answer(found: Source, query: str) -> Iterator[Answer]:
         raise _refused(error) from error
     finally:
         connection.close()
+
+
+def _connect(found: Source) -> Any:
+    try:
+        connection = psycopg2.connect(
+            _plain(found.url),
+            application_name="aparella report query",
+            connect_timeout=5,
+            options=_options(found),
+        )
+    except psycopg2.OperationalError as error:
+        if _POOLER in str(error):
+            raise ConfigurationError(_SESSION) from error
+        raise ServiceUnavailableError(
+            f"The database does not answer: {str(error).strip()}"
+        ) from error
+    if not found.own and not _in_role(connection):
+        connection.close()
+        raise ConfigurationError(_SESSION)
+    return connection
+
+
+def _in_role(connection: Any) -> bool:
+    """Whether the options were heeded: a pooler may be set to drop them without a word."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW role")
+        return bool(cursor.fetchone()[0] == ROLE)
 
 
 def _blocks(cursor: Any) -> Iterator[list[tuple[Any, ...]]]:

@@ -20,7 +20,7 @@ from celery.signals import (
 )
 
 from aparella import logs, machine
-from aparella.db import engine, workers
+from aparella.db import budget, engine, workers
 from aparella.errors import AparellaError, ServiceUnavailableError
 from aparella.settings import Settings, load
 from aparella.workers import sizing
@@ -69,7 +69,7 @@ def _hand_back() -> None:
 
 def _be_present(settings: Settings, identity: Identity) -> None:
     """Report this worker from when it is ready to its end, and let it be drained."""
-    db = engine.create(settings, name="worker", pool_size=1)
+    db = engine.create(settings, name="worker", pool=budget.WORKER)
 
     def start(**_: object) -> None:
         draining = Draining(_worker, identity.queues)

@@ -2,11 +2,13 @@
 
 It sends hints for ready chunks, settles expired leases, finishes stages whose fan-in was missed,
 and carries out cancels. Several may run: an advisory lock lets one at a time do a pass. Workers
-and the API wake it through NOTIFY; without that it looks every few seconds.
+and the API wake it through NOTIFY; where that cannot reach it, it looks for ready chunks four times
+a second.
 """
 
 import argparse
 import logging
+import math
 import select
 import signal
 import sys
@@ -17,7 +19,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella import logs
-from aparella.db import chunks, dispatch, jobs, retention, stages, statistics, texts, workers
+from aparella.db import (
+    budget,
+    chunks,
+    dispatch,
+    jobs,
+    retention,
+    sessions,
+    stages,
+    statistics,
+    texts,
+    workers,
+)
 from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
@@ -38,6 +51,11 @@ MOST_TEXTS = 1_000
 """Texts of reports in one job."""
 LOOK_FOR_OLD = 3_600.0
 """Seconds between two looks for jobs that are older than they are kept."""
+UNTOLD = 0.25
+"""Seconds between two looks for ready chunks where no notification comes."""
+LISTEN_AGAIN = 10.0
+"""Seconds until the next try where listening has failed: one to a host that is silent takes five,
+in which nothing else is done."""
 PATIENCE = 5.0
 """Seconds after which a message that left the queue without a claim counts as lost."""
 
@@ -153,41 +171,61 @@ def _is_first(connection: sa.Connection) -> bool:
 
 
 class Bell:
-    """Waits for `NOTIFY aparella_work`, or for the time to look anyway."""
+    """Waits for `NOTIFY aparella_work`, or for the time to look anyway.
+
+    Args:
+        db: an engine for this alone. Where its connections lead to a pooler, nobody listens: it is
+            a session that does, and a pooler would give it to others.
+    """
 
     def __init__(self, db: sa.Engine) -> None:
         self._db = db
         self._connection: sa.Connection | None = None
         self._driver: Any = None
+        self._listen_again = 0.0
 
     def wait(self, seconds: float) -> None:
         """Return at the next notification, at the latest after so many seconds."""
         try:
-            if self._driver is None:
+            if self._driver is None and monotonic() >= self._listen_again:
                 self._listen()
-            if select.select([self._driver], [], [], seconds)[0]:
+            if self._driver is None:
+                sleep(min(seconds, UNTOLD))
+            elif select.select([self._driver], [], [], seconds)[0]:
                 self._driver.poll()
                 self._driver.notifies.clear()
         except (sa.exc.DBAPIError, self._db.dialect.loaded_dbapi.Error, OSError) as error:
             log.warning("listening for work failed: %s", str(error).split("\n")[0])
-            self._connection = self._driver = None
+            self.close()
+            self._listen_again = monotonic() + LISTEN_AGAIN
             sleep(min(seconds, 1.0))
 
+    def close(self) -> None:
+        """Listen no more."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+        self._connection = self._driver = None
+
     def _listen(self) -> None:
-        connection = self._db.connect()
-        self._driver = connection.connection.driver_connection
-        # It stays open and belongs to nobody else: out of the pool with it.
-        connection.detach()
+        connection = self._db.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection = connection
-        self._driver.autocommit = True
-        self._driver.cursor().execute("LISTEN aparella_work")
+        if sessions.is_direct(connection):
+            connection.exec_driver_sql("LISTEN aparella_work")
+            self._driver = connection.connection.driver_connection
+        else:
+            log.info("the database is behind a pooler: no notifications, more looks for work")
+            self.close()
+            self._listen_again = math.inf
 
 
 def run(settings: Settings) -> None:
     """Reconcile until SIGTERM or SIGINT."""
-    db = create(settings, name="reconciler", silence=max(settings.lease_seconds, 30.0))
+    silence = max(settings.lease_seconds, 30.0)
+    db = create(settings, name="reconciler", pool=budget.RECONCILER, silence=silence)
+    own = create(settings, name="reconciler", pool=budget.LISTENER, session=True)
     broker = Broker(settings, make_app(settings))
-    reconciler, bell = Reconciler(db, settings, broker), Bell(db)
+    reconciler, bell = Reconciler(db, settings, broker), Bell(own)
     identity = Identity.make("reconciler", "reconciler", seconds=settings.report_seconds)
     stopped = False
 
@@ -222,6 +260,7 @@ def run(settings: Settings) -> None:
         except TransientError as error:
             log.warning("%s", error)
         bell.wait(min(settings.reconcile_seconds, 1.0))
+    bell.close()
     presence.stop(lambda connection: workers.stopped(connection, identity.id))
     db.dispose()
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from aparella import logs
+from aparella.db import budget
 from aparella.db.engine import create
 from aparella.errors import TransientError
 from aparella.settings import load
@@ -38,7 +39,8 @@ def set_up(**_: object) -> None:
     global _context, _presence
     settings = load()
     logs.set_up(settings.log)
-    _context = Context(create(settings, name="worker", silence=settings.lease_seconds), settings)
+    db = create(settings, name="worker", pool=budget.PROCESS, silence=settings.lease_seconds)
+    _context = Context(db, settings)
     watchdog.start(settings.progress_seconds)
     signal.signal(DRAIN_SIGNAL, _drain)
     if worker := os.environ.get(VARIABLE):

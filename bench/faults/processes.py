@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from aparella.client import Client
 from aparella.db import engine, migrate
+from aparella.db.budget import Pool
 from aparella.deploy import account, ports, postgres, valkey
 from aparella.deploy.child import Child, Running
 from aparella.settings import Settings
@@ -104,7 +105,7 @@ class Stack:
         postgres.create_database(maintenance)
         self.redis_url = f"redis://:{_PASSWORD}@127.0.0.1:{redis}/0"
         direct = maintenance.removesuffix("postgres") + postgres.DATABASE
-        self.db = engine.create(settings(direct, self.redis_url), name="campaign", pool_size=4)
+        self.db = engine.create(settings(direct, self.redis_url), name="campaign", pool=Pool(4, 8))
         with self.db.connect() as connection:
             migrate.upgrade(connection)
         with self.db.begin() as connection:

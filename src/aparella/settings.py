@@ -19,6 +19,13 @@ def _is_postgresql(url: str) -> bool:
         return False
 
 
+def _with_driver(url: str) -> str:
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg2://" + url.removeprefix(prefix)
+    return url
+
+
 def _is_redis(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -31,13 +38,16 @@ def _is_redis(url: str) -> bool:
 class Settings(BaseSettings):
     """What a process needs to know; built at its entry point and passed on, never global.
 
-    Every field is an environment variable with the prefix `APARELLA_`, except the two URLs,
-    which go by the names that hosting platforms give them.
+    Every field is an environment variable with the prefix `APARELLA_`, except the URLs, which go
+    by the names that hosting platforms give them.
     """
 
     model_config = SettingsConfigDict(env_prefix="APARELLA_", extra="ignore")
 
     database_url: str = Field(validation_alias="DATABASE_URL", repr=False)
+    session_url: str = Field("", validation_alias="DATABASE_SESSION_URL", repr=False)
+    """Where `DATABASE_URL` is a pooler's: the server's own URL, for what needs a session.
+    Migrations and `aparella report` do; the reconciler is woken sooner by it."""
     redis_url: str = Field("", validation_alias="REDIS_URL", repr=False)
 
     token: SecretStr | None = None
@@ -131,15 +141,15 @@ class Settings(BaseSettings):
     requests_at_once: int = Field(512, ge=1)
     """Requests that an API process has in hand, whoever sends them."""
 
-    @field_validator("database_url", "redis_url")
+    @field_validator("database_url", "session_url", "redis_url")
     @classmethod
     def _is_url(cls, value: str, info: ValidationInfo) -> str:
         """Refuse what libraries would stumble over later, in errors that show parts of it."""
-        if info.field_name == "database_url":
-            like, fits = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE", _is_postgresql(value)
+        if info.field_name == "redis_url":
+            like, fits = "redis://:PASSWORD@HOST:PORT/0", _is_redis(value)
         else:
-            like, fits = "redis://:PASSWORD@HOST:PORT/0", not value or _is_redis(value)
-        if not fits:
+            like, fits = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE", _is_postgresql(value)
+        if not fits and (value or info.field_name == "database_url"):
             # Without the value: a password may be in it, and may be what is wrong.
             raise ValueError(
                 f"it is no URL like {like}. In a password the characters / : @ ? # and % are "
@@ -154,10 +164,12 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """The database URL with the driver that Aparella uses (psycopg2) spelt out."""
-        for prefix in ("postgresql://", "postgres://"):
-            if self.database_url.startswith(prefix):
-                return "postgresql+psycopg2://" + self.database_url.removeprefix(prefix)
-        return self.database_url
+        return _with_driver(self.database_url)
+
+    @property
+    def sqlalchemy_session_url(self) -> str:
+        """The same for what needs a session."""
+        return _with_driver(self.session_url or self.database_url)
 
 
 def load() -> Settings:

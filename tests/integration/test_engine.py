@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aparella.db import chunks, dispatch, faults, jobs, models, retries, stages
+from aparella.db.budget import Pool
 from aparella.db.chunks import Claimed, Failed
 from aparella.db.engine import create, transaction
 from aparella.errors import (
@@ -508,7 +509,7 @@ def test_the_last_two_chunks_at_once_start_the_next_stage_once(
 @pytest.mark.usefixtures("stage")
 def test_a_chunk_is_claimed_once_by_many_at_once(context: Context) -> None:
     _, (chunk_id,) = planned(context, items=2, size=2)
-    db = create(context.settings, name="test", pool_size=8)
+    db = create(context.settings, name="test", pool=Pool(8, 16))
     together = threading.Barrier(8, timeout=10.0)
 
     def claim(number: int) -> Claimed | None:

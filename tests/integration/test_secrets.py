@@ -51,6 +51,7 @@ def test_each_process_says_a_wrong_url_in_a_sentence_without_it(module: str) -> 
     [
         ("DATABASE_URL", f"mysql://me:{SECRET}@host/db"),
         ("DATABASE_URL", SECRET),
+        ("DATABASE_SESSION_URL", SECRET),
         ("REDIS_URL", f"redis://:{SECRET}/1@h:1/0"),
         ("REDIS_URL", f"http://:{SECRET}@h:1/0"),
     ],
@@ -68,7 +69,8 @@ def test_a_wrong_url_is_a_sentence_without_it(
 
 def test_settings_do_not_show_their_secrets() -> None:
     url = f"postgresql://me:{SECRET}@h/d"
-    settings = Settings(DATABASE_URL=url, REDIS_URL=f"redis://:{SECRET}@h/0", token=SECRET)
+    broker = f"redis://:{SECRET}@h/0"
+    settings = Settings(DATABASE_URL=url, DATABASE_SESSION_URL=url, REDIS_URL=broker, token=SECRET)
     assert SECRET not in f"{settings!r} {settings!s}"
 
 

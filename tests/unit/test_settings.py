@@ -6,7 +6,8 @@ from aparella.settings import Settings, load
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "REDIS_URL", "APARELLA_MATCH_CHUNK", "APARELLA_TOKEN"):
+    urls = ("DATABASE_URL", "DATABASE_SESSION_URL", "REDIS_URL")
+    for name in (*urls, "APARELLA_MATCH_CHUNK", "APARELLA_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -21,6 +22,15 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_driver_is_spelt_out(given: str, used: str) -> None:
     assert Settings.model_validate({"DATABASE_URL": given}).sqlalchemy_url == used
+
+
+def test_a_session_has_a_url_of_its_own_or_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://pooler/db")
+    assert load().sqlalchemy_session_url == "postgresql+psycopg2://pooler/db"
+    monkeypatch.setenv("DATABASE_SESSION_URL", "postgresql://server/db")
+    settings = load()
+    assert settings.sqlalchemy_session_url == "postgresql+psycopg2://server/db"
+    assert settings.sqlalchemy_url == "postgresql+psycopg2://pooler/db"
 
 
 @pytest.mark.parametrize("value", [None, ""])

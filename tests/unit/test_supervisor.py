@@ -97,6 +97,19 @@ def test_own_processes_get_secrets_by_environment_only(tmp_path: Path) -> None:
         assert child.env["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.parametrize("named", [None, "postgresql://pooler/d"])
+def test_an_address_for_sessions_goes_with_the_database_that_is_named(
+    tmp_path: Path, named: str | None
+) -> None:
+    session = {"DATABASE_SESSION_URL": "postgresql://server/d"}
+    environ = session | ({"DATABASE_URL": named} if named else {})
+    plan = local.own_processes(
+        local.Options(tmp_path, workers=1), STACK, servers.chosen(STACK, environ), environ
+    )
+    for child in (plan.migration, *(child for group in plan.groups for child in group)):
+        assert ("DATABASE_SESSION_URL" in child.env) == (named is not None)
+
+
 def test_environment_marks_children_and_drops_stray_postgres_variables(tmp_path: Path) -> None:
     found = servers.environment({"PGDATABASE": "x", "LANG": "C"}, tmp_path, A="1")
     assert found == {"LANG": "C", "A": "1", processes.MARKER: str(tmp_path)}
