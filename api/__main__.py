@@ -8,7 +8,7 @@ import sys
 
 import uvicorn
 
-from aparella import logs
+from aparella import logs, traces
 from aparella.api.app import create_app
 from aparella.api.auth import require_token_beyond_loopback
 from aparella.db import engine
@@ -67,6 +67,7 @@ def main() -> None:
         settings = load()
         logs.set_up(settings.log, level=logging.WARNING)
         log.setLevel(logging.INFO)
+        traces.check()
         db = engine.create(settings, name="api start")
         require_token_beyond_loopback(arguments.host, settings, db)
         db.dispose()

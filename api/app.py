@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
+from fastapi.telemetry import TelemetryConfig
 
-from aparella import __version__
+from aparella import __version__, traces
 from aparella.api import auth, problems
 from aparella.api.limits import BodyLimit
 from aparella.api.routes import (
@@ -27,8 +28,18 @@ from aparella.api.routes import (
     tokens,
 )
 from aparella.api.throttle import Throttle
+from aparella.api.tracing import Tracing
 from aparella.db import budget, engine
 from aparella.settings import Settings
+
+OWN_TRACES: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would hold paths and query strings: names and texts. Ours are in `tracing`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,11 +51,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        traces.start("aparella-api")
         app.state.settings = settings
         app.state.uploads = CapacityLimiter(collections.UPLOADS_AT_ONCE)
         app.state.engine = engine.create(settings, name="api", pool=budget.API)
         yield
         app.state.engine.dispose()
+        # Here and not after the server's run: that ends by the signal that it was sent.
+        traces.shut_down()
 
     app = FastAPI(
         title="Aparella",
@@ -54,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         responses=problems.RESPONSES,
         swagger_ui_oauth2_redirect_url=None,
+        telemetry=OWN_TRACES,
     )
     v1 = APIRouter(prefix="/v1", dependencies=[Security(HTTPBearer(auto_error=False))])
     for routes in (
@@ -77,4 +92,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Throttle, settings=settings)
     app.add_middleware(auth.TokenAuth, own=auth.token(settings), anonymous=settings.anonymous)
     app.add_middleware(problems.LastResort)
+    app.add_middleware(Tracing)
     return app

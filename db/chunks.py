@@ -33,10 +33,10 @@ _CLAIM = sa.text("""
     SET state = 'leased', attempt = attempt + 1, lease_token = lease_token + 1,
         lease_until = now() + make_interval(secs => :lease), progress_at = now(),
         leased_by = :worker, sent_at = NULL, started_at = now()
-    FROM stage s
+    FROM stage s JOIN job j ON j.id = s.job_id
     WHERE c.id = :id AND s.id = c.stage_id
     RETURNING c.id, c.job_id, c.stage_id, c.kind, c.items, c.size, c.attempt, c.lease_token,
-              s.handler, s.name AS stage_name, s.params, s.queue
+              s.handler, s.name AS stage_name, s.params, s.queue, j.traceparent
 """)
 _START_JOB = sa.text(
     "UPDATE job SET state = 'running', started_at = now() WHERE id = :id AND state = 'queued'"
@@ -63,6 +63,12 @@ _DONE = sa.text("""
     WHERE id = :id
 """)
 
+_LOCK_FAILED = sa.text("""
+    SELECT c.id, c.job_id, c.stage_id, c.items, c.attempt, c.lost, s.handler, s.params,
+           j.traceparent
+    FROM chunk c JOIN stage s ON s.id = c.stage_id JOIN job j ON j.id = c.job_id
+    WHERE c.id = :id AND c.lease_token = :token AND c.state = 'leased' FOR NO KEY UPDATE OF c
+""")
 _RETRY = sa.text("""
     UPDATE chunk
     SET state = 'ready', lease_until = NULL, sent_at = NULL, code = :code, error = :error,
@@ -110,6 +116,7 @@ class Claimed:
     stage_name: str
     params: dict[str, Any]
     queue: str
+    traceparent: str | None
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ class Failed:
     lost: int
     handler: str
     params: dict[str, Any]
+    traceparent: str | None
 
 
 def lock_for_claim(connection: sa.Connection, chunk_id: int) -> tuple[str, int] | None:
@@ -204,14 +212,8 @@ def finish(connection: sa.Connection, chunk: Claimed, *, size: int, failed: int)
 
 def lock_failed(connection: sa.Connection, chunk_id: int, lease_token: int) -> Failed | None:
     """Lock a chunk whose attempt failed; None when it is no longer in that attempt's hands."""
-    row = connection.execute(
-        sa.text(
-            "SELECT c.id, c.job_id, c.stage_id, c.items, c.attempt, c.lost, s.handler, s.params "
-            "FROM chunk c JOIN stage s ON s.id = c.stage_id WHERE c.id = :id "
-            "AND c.lease_token = :token AND c.state = 'leased' FOR NO KEY UPDATE OF c"
-        ),
-        {"id": chunk_id, "token": lease_token},
-    ).first()
+    values = {"id": chunk_id, "token": lease_token}
+    row = connection.execute(_LOCK_FAILED, values).first()
     return None if row is None else Failed(**row._mapping)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from aparella import traces
 from aparella.db import chunks, stages
 from aparella.errors import ConflictError, NotFoundError
 
@@ -21,8 +22,8 @@ def _sql(query: str, *json: str) -> sa.TextClause:
 
 _CREATE = _sql(
     """
-    INSERT INTO job (kind, params, model_id, idempotency_key, request_hash)
-    VALUES (:kind, :params, :model_id, :key, :hash)
+    INSERT INTO job (kind, params, model_id, idempotency_key, request_hash, traceparent)
+    VALUES (:kind, :params, :model_id, :key, :hash, :traceparent)
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING id
     """,
     "params",
@@ -87,6 +88,8 @@ def create(
 ) -> tuple[int, bool]:
     """Create a job with its stages and the first stage's plan chunk: this row is the outbox.
 
+    Its chunks continue the trace in which it is created.
+
     Returns:
         The job's id, and whether it is new (False: the idempotency key named it already).
 
@@ -99,6 +102,7 @@ def create(
         "model_id": model_id,
         "key": idempotency_key,
         "hash": request_hash,
+        "traceparent": traces.traceparent(),
     }
     job_id = connection.execute(_CREATE, values).scalar()
     if job_id is None:

@@ -19,7 +19,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from aparella import logs, machine
+from aparella import logs, machine, traces
 from aparella.db import budget, engine, workers
 from aparella.errors import AparellaError, ServiceUnavailableError
 from aparella.settings import Settings, load
@@ -138,6 +138,8 @@ def main() -> None:
     try:
         settings = load()
         logs.set_up(settings.log)
+        # Here it is a sentence; in the pool's processes, which trace, it would be their end.
+        traces.check()
         identity = Identity.make(
             "worker",
             arguments.name,

@@ -9,7 +9,7 @@ import logging
 
 import sqlalchemy as sa
 
-from aparella import logs
+from aparella import logs, traces
 from aparella.db import chunks, faults, jobs, stages
 from aparella.db.engine import transaction
 from aparella.settings import Settings
@@ -70,20 +70,35 @@ def settle(
         return False
     if jobs.state(connection, failed.job_id) not in ("queued", "running"):
         cause = Cause.CANCELLED
-    lost = cause is Cause.LOST
     decision = decisions.after_failure(
         cause, attempt=failed.attempt, size=len(failed.items), lost=failed.lost
     )
-    with logs.about(job=failed.job_id, chunk=chunk_id, attempt=failed.attempt):
+    word = type(decision).__name__.lower()
+    facts = {"job": failed.job_id, "chunk": chunk_id, "attempt": failed.attempt}
+    # In the attempt's span, if this is its worker; a lost one's next span in its job's trace.
+    settling = traces.span("settle", facts, cause=cause.value, decision=word)
+    with logs.about(**facts), traces.continued(failed.traceparent), settling:
         log.warning(
             "chunk %d, attempt %d: %s (%s): %s",
             chunk_id,
             failed.attempt,
-            type(decision).__name__.lower(),
+            word,
             cause.value,
             message,
         )
-    code = cause.value
+        _carry_out(connection, failed, decision, cause, message)
+    chunks.notify(connection)
+    return True
+
+
+def _carry_out(
+    connection: sa.Connection,
+    failed: chunks.Failed,
+    decision: decisions.Decision,
+    cause: Cause,
+    message: str,
+) -> None:
+    chunk_id, code, lost = failed.id, cause.value, cause is Cause.LOST
     match decision:
         case decisions.Retry(delay, counted):
             figures.own.count("retries", int(counted))
@@ -110,8 +125,6 @@ def settle(
                 message = f"its worker vanished or hung on every one of {failed.lost + 1} attempts"
             chunks.end(connection, chunk_id, "dead", code=code, error=message)
             HANDLERS[failed.handler].bury(connection, failed, code, message)
-    chunks.notify(connection)
-    return True
 
 
 def fail_job(connection: sa.Connection, job_id: int, message: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aparella import logs
+from aparella import logs, traces
 from aparella.db import (
     budget,
     chunks,
@@ -155,13 +155,14 @@ class Reconciler:
 def answer_reports(connection: sa.Connection) -> None:
     """Make a job, for each model, of the texts whose vectors reports have asked for."""
     for model_id, ids in texts.waiting(connection, most=MOST_TEXTS).items():
-        job_id, _ = jobs.create(
-            connection,
-            kind="texts",
-            params={"texts": len(ids)},
-            plan=contracts.texts_stages(model_id),
-            model_id=model_id,
-        )
+        with traces.span("answer reports", texts=len(ids)):
+            job_id, _ = jobs.create(
+                connection,
+                kind="texts",
+                params={"texts": len(ids)},
+                plan=contracts.texts_stages(model_id),
+                model_id=model_id,
+            )
         texts.assign(connection, ids, job_id)
 
 
@@ -274,9 +275,12 @@ def main() -> None:
     try:
         settings = load()
         logs.set_up(settings.log)
+        traces.start("aparella-reconciler")
         run(settings)
     except AparellaError as error:
         sys.exit(f"aparella: {error}")
+    finally:
+        traces.shut_down()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from time import monotonic, sleep
+from time import monotonic, sleep, time_ns
 
 import sqlalchemy as sa
 
-from aparella import logs
+from aparella import logs, traces
 from aparella.db import stages
 from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
@@ -32,29 +32,51 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
     Raises:
         TransientError: the database is out of reach; the lease and the reconciler see to the rest.
     """
+    began = time_ns()
     chunk = engine.claim(context.db, context.settings, chunk_id, worker=worker)
     if chunk is None:
         return
-    with logs.about(
-        job=chunk.job_id, stage=chunk.stage_name, chunk=chunk.id, attempt=chunk.attempt
-    ):
-        _run(context, chunk)
+    facts: dict[str, str | int] = {
+        "job": chunk.job_id,
+        "stage": chunk.stage_name,
+        "chunk": chunk.id,
+        "attempt": chunk.attempt,
+    }
+    tracing = traces.span(
+        f"chunk {chunk.handler}",
+        facts,
+        since=began,
+        queue=chunk.queue,
+        kind=chunk.kind,
+        items=chunk.size,
+        outcome="abandoned",  # unless it comes to an end that says something else
+    )
+    with logs.about(**facts), traces.continued(chunk.traceparent), tracing as span:
+        with traces.span("claim", since=began):
+            pass  # It is over: it had to say first whose trace this is.
+        _run(context, chunk, span)
 
 
-def _run(context: Context, chunk: Claimed) -> None:
+def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
     failed, begin = False, monotonic()
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
-            write = _work(context, chunk, heart.tick)
-            with waiting(heart.tick):
+            with traces.span("work"):
+                write = _work(context, chunk, heart.tick)
+            with traces.span("commit"), waiting(heart.tick):
                 _persist(context, lambda: engine.commit(context.db, chunk, write))
-        except LeaseLostError:
+        except LeaseLostError as error:
             log.warning(_TAKEN, chunk.id)
+            span.set(outcome=error.code)
+            span.fail(error)
             return
         except Exception as error:
             # Whatever a record causes is settled here, not lost.
             failed = True
-            _settle(context, chunk, error)
+            span.set(outcome=_settle(context, chunk, error))
+            span.fail(error)
+        else:
+            span.set(outcome="done")
     if not failed and chunk.kind == "work":
         seconds = monotonic() - begin
         figures.own.chunk(chunk.handler, seconds, chunk.size)
@@ -75,22 +97,26 @@ def _work(context: Context, chunk: Claimed, tick: Tick) -> Write:
     return plan
 
 
-def _settle(context: Context, chunk: Claimed, error: Exception) -> None:
+def _settle(context: Context, chunk: Claimed, error: Exception) -> str:
+    """Leave the chunk to what its failure calls for; what became of the attempt, in a word."""
     drained = isinstance(error, DrainedError)
     cause = Cause.DRAINED if drained else decisions.cause_of(error)
     message = str(error)
     if not isinstance(error, AparellaError):
         log.error("chunk %d: unexpected error", chunk.id, exc_info=error)
         message = f"{type(error).__name__}: {error}"
-    message = _storable(message)
+    message, outcome = _storable(message), cause.value
 
     def settle() -> None:
+        nonlocal outcome
         with transaction(context.db) as connection:
             ours = engine.settle(connection, chunk.id, chunk.lease_token, cause, message)
         if not ours:
             log.warning(_TAKEN, chunk.id)
+            outcome = LeaseLostError.code
 
     _persist(context, settle)
+    return outcome
 
 
 def _storable(message: str) -> str:

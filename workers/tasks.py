@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from aparella import logs
+from aparella import logs, traces
 from aparella.db import budget
 from aparella.db.engine import create
 from aparella.errors import TransientError
@@ -35,10 +35,11 @@ _presence: Presence | None = None
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def set_up(**_: object) -> None:
-    """Make this process's engine: after the spawn, never before."""
+    """Make this process's engine, and its way to the traces' collector: after the spawn only."""
     global _context, _presence
     settings = load()
     logs.set_up(settings.log)
+    traces.start("aparella-worker")
     db = create(settings, name="worker", pool=budget.PROCESS, silence=settings.lease_seconds)
     _context = Context(db, settings)
     watchdog.start(settings.progress_seconds)
@@ -50,9 +51,10 @@ def set_up(**_: object) -> None:
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def tear_down(**_: object) -> None:
-    """Tell what was counted since the last report."""
+    """Tell what was counted and traced since the last report."""
     if _presence is not None:
         _presence.stop(_report(UUID(os.environ[VARIABLE])))
+    traces.shut_down()
 
 
 def _report(worker_id: UUID) -> Callable[[sa.Connection], None]:

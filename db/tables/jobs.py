@@ -21,6 +21,7 @@ job = sa.Table(
     time("started_at"),
     time("finished_at"),
     time("paused_at"),
+    sa.Column("traceparent", sa.Text, comment="The request's span, which its chunks continue"),
     one_of(
         "state",
         "queued",

@@ -1,5 +1,6 @@
 """The repository's shape: links, sizes of modules, and what importing the light parts costs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "client", "db", "deploy", "workers")
 LONGEST = 350
+IMPORTS_IT = re.compile(r"^\s*(from|import) opentelemetry", re.MULTILINE)
 
 
 def modules(folder: Path) -> list[Path]:
@@ -75,3 +77,11 @@ def test_light_parts_stay_light(module: str, forbidden: list[str]) -> None:
     imported = done.stdout.split()
     assert module in imported
     assert [name for name in forbidden if name in imported] == []
+
+
+def test_one_module_knows_opentelemetry() -> None:
+    """FastAPI's own telemetry is there to be switched off: docs/decisions/0019."""
+    base = [path for path in (ROOT / "src" / "aparella").glob("*.py") if path.is_file()]
+    found = [path for package in PACKAGES for path in modules(ROOT / package)]
+    knowing = [path.name for path in base + found if IMPORTS_IT.search(path.read_text())]
+    assert knowing == ["traces.py"]
