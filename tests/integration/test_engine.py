@@ -550,6 +550,22 @@ def test_parts_of_a_lost_chunk_do_not_wait_for_the_whole_stage(context: Context)
         assert dispatch.unsent(connection, "match", room=4) == [*parts, *chunk_ids[:2]]
 
 
+def test_who_fails_after_losing_its_lease_says_so(
+    context: Context, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frozen past its lease, its transaction ended by the server: nothing is left to settle."""
+    _, (chunk_id,) = planned(context, items=2, size=2)
+
+    def lose(chunk: Claimed, _tick: Tick) -> None:
+        settle(context, chunk, Cause.LOST)
+        raise ServiceUnavailableError("the connection is gone")
+
+    stage.before_work = lose
+    run_chunk(context, chunk_id, worker="test")
+    assert f"chunk {chunk_id}: the lease was lost" in caplog.text
+    assert chunk_row(context, chunk_id).state == "split"
+
+
 @pytest.mark.usefixtures("stage")
 def test_a_message_counts_as_lost_only_after_a_while(context: Context) -> None:
     _, ready = planned(context, items=6, size=2)
