@@ -84,7 +84,7 @@ def receiving(folder: Path) -> Iterator[BinaryIO]:
             yield file
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
-                tar.extractall(part / "model", filter="data")
+                _unpack(tar, part / "model")
         (part / "model").rename(folder)
     except (OSError, tarfile.TarError) as error:
         raise ResourceExhaustedError(
@@ -92,3 +92,17 @@ def receiving(folder: Path) -> Iterator[BinaryIO]:
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write a tar's files below a folder, and nowhere else; Python's filters came with 3.11.4."""
+    folder.mkdir()
+    inside = folder.resolve()
+    for entry in tar:
+        target = folder / entry.name
+        content = tar.extractfile(entry) if entry.isreg() else None
+        if content is None or not target.resolve().is_relative_to(inside):
+            raise tarfile.ExtractError(f"{entry.name} is no file of a model")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content, target.open("wb") as out:
+            shutil.copyfileobj(content, out)

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from aparella import artifacts
 from aparella.api.app import create_app
+from aparella.client import modeltar
 from aparella.db import jobs, models, registry
 from aparella.db.engine import transaction
 from aparella.settings import Settings
@@ -224,8 +225,8 @@ def test_a_round_trip_of_the_base_model(
 
     answer = api.get(f"{BASE}/export")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/x-tar")
-    with tarfile.open(fileobj=io.BytesIO(answer.content)) as packed:
-        packed.extractall(tmp_path / "model", filter="data")
+    with modeltar.receiving(tmp_path / "model") as file:
+        file.write(answer.content)
     assert api.get(f"{BASE}/card").json()["text"] == (tmp_path / "model/README.md").read_text()
     texts = ["XERINGA 150ML", "AGULLA 20G"]
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
@@ -240,8 +241,8 @@ def test_a_round_trip_of_the_base_model(
     assert imported.status_code == 201, imported.text
     assert imported.json()["max_seq_length"] == 256
     again = api.get("/v1/models/own/1/export")
-    with tarfile.open(fileobj=io.BytesIO(again.content)) as packed:
-        packed.extractall(tmp_path / "again", filter="data")
+    with modeltar.receiving(tmp_path / "again") as file:
+        file.write(again.content)
     loaded = SentenceTransformer(str(tmp_path / "again"), device="cpu")
     np.testing.assert_allclose(loaded.encode(texts), before, atol=1e-6)
     # What is in the store changed: it is not sent.
