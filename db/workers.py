@@ -160,7 +160,9 @@ def stopped(connection: sa.Connection, worker_id: UUID) -> None:
 
 def present(connection: sa.Connection) -> list[Worker]:
     """The workers and reconcilers that have not said that they stop, by name."""
-    query = sa.text(_SELECT + " WHERE w.stopped_at IS NULL ORDER BY w.kind DESC, w.name, w.id")
+    query = sa.text(
+        _SELECT + " WHERE w.stopped_at IS NULL ORDER BY w.kind DESC, w.name, w.started_at, w.id"
+    )
     return [Worker(**row._mapping) for row in connection.execute(query)]
 
 
