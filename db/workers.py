@@ -159,7 +159,7 @@ def stopped(connection: sa.Connection, worker_id: UUID) -> None:
 
 
 def present(connection: sa.Connection) -> list[Worker]:
-    """The workers and reconcilers that have not said that they stop, by name."""
+    """The workers and reconcilers that have not said that they stop, by name, the newest last."""
     query = sa.text(
         _SELECT + " WHERE w.stopped_at IS NULL ORDER BY w.kind DESC, w.name, w.started_at, w.id"
     )
