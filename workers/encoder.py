@@ -118,13 +118,14 @@ class SentenceEncoder:
             return
         from aparella.workers import prepacked
 
-        if precision == "float32" or (precision == "auto" and not native_bfloat16()):
-            self._pack("float32")
-            return
-        if not prepacked.multiplies_bfloat16():
+        can = prepacked.multiplies_bfloat16()
+        if precision == "bfloat16" and not can:
             raise ConfigurationError(
                 "bfloat16 cannot be multiplied on this machine: set APARELLA_PRECISION to float32."
             )
+        if precision == "float32" or (precision == "auto" and not (can and native_bfloat16())):
+            self._pack("float32")
+            return
         reference = self.encode(PROBES)
         self._pack("bfloat16")
         if precision == "auto" and not same(self.encode(PROBES), reference):

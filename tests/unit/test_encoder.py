@@ -167,6 +167,9 @@ def test_bfloat16_that_cannot_be_had_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(prepacked, "multiplies_bfloat16", lambda: False)
     with pytest.raises(ConfigurationError, match="APARELLA_PRECISION"):
         SentenceEncoder(MODEL, device="cpu", precision="bfloat16")
+    # Nobody has asked for it: then the model loads without.
+    monkeypatch.setattr(encoders, "native_bfloat16", lambda: True)
+    assert SentenceEncoder(MODEL, device="cpu").precision == "float32"
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
