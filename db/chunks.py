@@ -15,32 +15,36 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from aparella.errors import LeaseLostError
 
-# claim: ready -> leased, or an expired lease of somebody else's taken over. The job must still
-# run, and neither it nor the queue be paused. SKIP LOCKED: a row that is being claimed or committed
-# now is somebody else's anyway.
-_LOCK_FOR_CLAIM = sa.text("""
-    SELECT c.state, c.lease_token, j.state AS job_state, j.id AS job_id
-    FROM chunk c JOIN job j ON j.id = c.job_id JOIN stage s ON s.id = c.stage_id
-    WHERE c.id = :id
-      AND (c.state = 'ready' AND c.available_at <= now() AND j.paused_at IS NULL
-             AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
-           OR c.state = 'leased' AND c.lease_until < now())
-      AND j.state IN ('queued', 'running')
-    FOR NO KEY UPDATE OF c SKIP LOCKED
-""")
+# claim: ready -> leased, in one statement. The job must still run, and neither it nor the queue be
+# paused. SKIP LOCKED: a row that is being claimed or committed now is somebody else's anyway. An
+# expired lease is only found
 _CLAIM = sa.text("""
-    UPDATE chunk c
-    SET state = 'leased', attempt = attempt + 1, lease_token = lease_token + 1,
-        lease_until = now() + make_interval(secs => :lease), progress_at = now(),
-        leased_by = :worker, sent_at = NULL, started_at = now()
-    FROM stage s JOIN job j ON j.id = s.job_id
-    WHERE c.id = :id AND s.id = c.stage_id
-    RETURNING c.id, c.job_id, c.stage_id, c.kind, c.items, c.size, c.attempt, c.lease_token,
-              s.handler, s.name AS stage_name, s.params, s.queue, j.traceparent
+    WITH found AS MATERIALIZED (
+        SELECT c.id, c.state, c.lease_token, c.job_id, j.state AS job_state, j.traceparent,
+               s.handler, s.name AS stage_name, s.params, s.queue
+        FROM chunk c JOIN job j ON j.id = c.job_id JOIN stage s ON s.id = c.stage_id
+        WHERE c.id = :id
+          AND (c.state = 'ready' AND c.available_at <= now() AND j.paused_at IS NULL
+                 AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
+               OR c.state = 'leased' AND c.lease_until < now())
+          AND j.state IN ('queued', 'running')
+        FOR NO KEY UPDATE OF c SKIP LOCKED
+    ), started AS (
+        UPDATE job j SET state = 'running', started_at = now() FROM found f
+        WHERE j.id = f.job_id AND f.state = 'ready' AND f.job_state = 'queued'
+          AND j.state = 'queued'
+    ), leased AS (
+        UPDATE chunk c
+        SET state = 'leased', attempt = attempt + 1, lease_token = c.lease_token + 1,
+            lease_until = now() + make_interval(secs => :lease), progress_at = now(),
+            leased_by = :worker, sent_at = NULL, started_at = now()
+        FROM found f WHERE c.id = f.id AND f.state = 'ready'
+        RETURNING c.id, c.job_id, c.stage_id, c.kind, c.items, c.size, c.attempt, c.lease_token
+    )
+    SELECT f.id AS found, f.lease_token AS expired, l.*, f.handler, f.stage_name, f.params,
+           f.queue, f.traceparent
+    FROM found f LEFT JOIN leased l ON true
 """)
-_START_JOB = sa.text(
-    "UPDATE job SET state = 'running', started_at = now() WHERE id = :id AND state = 'queued'"
-)
 
 # heartbeat: prolongs the lease and brings back whether the job is being cancelled. Progress within
 # a chunk never goes back, even when another attempt starts from an older checkpoint.
@@ -57,10 +61,13 @@ _HEARTBEAT = sa.text("""
 
 # commit, first half: whoever holds this row lock with the right token may write results
 _FENCE = sa.text("SELECT state, lease_token FROM chunk WHERE id = :id FOR NO KEY UPDATE")
+# done: many: a stage with so many ready chunks is not over when this transaction has committed
 _DONE = sa.text("""
-    UPDATE chunk SET state = 'done', failed = :failed, size = :size, finished_at = now(),
-                     lease_until = NULL, code = NULL, error = NULL
+    UPDATE chunk c SET state = 'done', failed = :failed, size = :size, finished_at = now(),
+                       lease_until = NULL, code = NULL, error = NULL
     WHERE id = :id
+    RETURNING EXISTS (SELECT FROM chunk r WHERE r.stage_id = c.stage_id AND r.state = 'ready'
+                      OFFSET 100) AS many
 """)
 
 _LOCK_FAILED = sa.text("""
@@ -134,25 +141,30 @@ class Failed:
     traceparent: str | None
 
 
-def lock_for_claim(connection: sa.Connection, chunk_id: int) -> tuple[str, int] | None:
-    """Lock a claimable chunk.
+@dataclass(frozen=True)
+class Expired:
+    """A lease that has run out and is not settled yet."""
+
+    id: int
+    lease_token: int
+
+
+def claim(
+    connection: sa.Connection, chunk_id: int, *, worker: str, seconds: float
+) -> Claimed | Expired | None:
+    """Lease a ready chunk and count the attempt, and the job as running.
 
     Returns:
-        Its state (`ready`, or `leased` when that lease has expired) and its lease token; None when
-        it is not to be had, because somebody has it, it is done, or its job is.
+        None when it is not to be had, because somebody has it, it is done, it must wait, or its job
+        is over. An expired one is not leased: its last attempt is to be settled first.
     """
-    row = connection.execute(_LOCK_FOR_CLAIM, {"id": chunk_id}).first()
+    values = {"id": chunk_id, "worker": worker, "lease": seconds}
+    row = connection.execute(_CLAIM, values).first()
     if row is None:
         return None
-    if row.job_state == "queued":
-        connection.execute(_START_JOB, {"id": row.job_id})
-    return row.state, row.lease_token
-
-
-def lease(connection: sa.Connection, chunk_id: int, *, worker: str, seconds: float) -> Claimed:
-    """Lease a chunk that `lock_for_claim` locked in this transaction; counts the attempt."""
-    values = {"id": chunk_id, "worker": worker, "lease": seconds}
-    return Claimed(**connection.execute(_CLAIM, values).one()._mapping)
+    if row.id is None:
+        return Expired(row.found, row.expired)
+    return Claimed(**{name: getattr(row, name) for name in Claimed.__dataclass_fields__})
 
 
 def heartbeat(
@@ -205,9 +217,15 @@ def fence(connection: sa.Connection, chunk: Claimed) -> bool:
     raise LeaseLostError(f"chunk {chunk.id}: lease {chunk.lease_token} is no longer valid")
 
 
-def finish(connection: sa.Connection, chunk: Claimed, *, size: int, failed: int) -> None:
-    """Mark a fenced chunk done: of its `size` items, `failed` have an error of their own."""
-    connection.execute(_DONE, {"id": chunk.id, "size": size, "failed": failed})
+def finish(connection: sa.Connection, chunk: Claimed, *, size: int, failed: int) -> bool:
+    """Mark a fenced chunk done: of its `size` items, `failed` have an error of their own.
+
+    Returns:
+        Whether so many of its stage are ready that it is surely not over: others cannot do them all
+        before this transaction commits, so the last of them finds this one done.
+    """
+    values = {"id": chunk.id, "size": size, "failed": failed}
+    return bool(connection.execute(_DONE, values).scalar_one())
 
 
 def lock_failed(connection: sa.Connection, chunk_id: int, lease_token: int) -> Failed | None:
@@ -283,18 +301,22 @@ def add_whole(connection: sa.Connection, plan: Claimed, *, size: int = 1) -> Non
     add(connection, job_id=plan.job_id, stage_id=plan.stage_id, kind="work", items=[], size=size)
 
 
-def expired(connection: sa.Connection, *, progress_seconds: float) -> list[tuple[int, int, bool]]:
-    """Chunks whose worker is gone or hung: (id, lease token, hung); none of them is locked."""
+def expired(connection: sa.Connection, *, progress_seconds: float) -> list[tuple[int, int]]:
+    """Chunks whose worker is gone or hung: (id, lease token); none of them is locked."""
     rows = connection.execute(_ALL_EXPIRED, {"progress": progress_seconds})
-    return [(row.id, row.lease_token, row.hung) for row in rows]
+    return [(row.id, row.lease_token) for row in rows]
 
 
 def still_expired(
     connection: sa.Connection, chunk_id: int, lease_token: int, *, progress_seconds: float
-) -> bool:
-    """Lock a chunk if its worker is still gone or hung, and nobody else settles it."""
+) -> bool | None:
+    """Lock a chunk if its worker is still gone (False) or hung (True); None: it is not to settle.
+
+    Somebody else may be settling it.
+    """
     values = {"id": chunk_id, "token": lease_token, "progress": progress_seconds}
-    return connection.execute(_STILL_EXPIRED, values).first() is not None
+    row = connection.execute(_STILL_EXPIRED, values).first()
+    return None if row is None else bool(row.hung)
 
 
 def notify(connection: sa.Connection) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from aparella import logs, traces
 from aparella.db import chunks, faults, jobs, stages
-from aparella.db.engine import transaction
+from aparella.db.engine import statements, transaction
 from aparella.settings import Settings
 from aparella.workers import decisions, figures
 from aparella.workers.context import Write
@@ -28,33 +28,51 @@ def claim(
 
     A chunk whose lease has expired is settled first, as the reconciler would.
     """
-    with transaction(db) as connection:
-        found = chunks.lock_for_claim(connection, chunk_id)
-        if found is None:
-            return None
-        state, token = found
-        if state == "leased":
-            figures.own.count("expired")
-            settle(connection, chunk_id, token, Cause.LOST, "the worker's lease expired")
-            return None
-        chunks.notify(connection)
-        return chunks.lease(connection, chunk_id, worker=worker, seconds=settings.lease_seconds)
+    with statements(db) as connection:
+        found = chunks.claim(connection, chunk_id, worker=worker, seconds=settings.lease_seconds)
+    if isinstance(found, chunks.Expired):
+        settle_expired(db, settings, found.id, found.lease_token)
+        return None
+    return found
 
 
-def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> None:
+def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> bool:
     """Write a chunk's results and mark it done, in one transaction, if the lease is still ours.
+
+    Returns:
+        Whether its stage is surely not over; else somebody must `advance` it.
 
     Raises:
         LeaseLostError: it is not: nothing was written.
     """
     with transaction(db) as connection:
         if not chunks.fence(connection, chunk):
-            return
+            return False
         outcome = write(connection)
-        chunks.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
+        many = chunks.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
         if outcome.fatal is not None:
             fail_job(connection, chunk.job_id, outcome.fatal)
-        chunks.notify(connection)
+        # A plan has just made ready chunks, of which nobody knows yet.
+        if chunk.kind == "plan":
+            chunks.notify(connection)
+        return many
+
+
+def settle_expired(db: sa.Engine, settings: Settings, chunk_id: int, lease_token: int) -> None:
+    """Settle an attempt whose worker is gone or hung, if that is still so under the row's lock."""
+    with transaction(db) as connection:
+        hung = chunks.still_expired(
+            connection, chunk_id, lease_token, progress_seconds=hang_seconds(settings)
+        )
+        if hung is not None:
+            figures.own.count("expired")
+            why = "the worker made no progress" if hung else "the worker's lease expired"
+            settle(connection, chunk_id, lease_token, Cause.LOST, why)
+
+
+def hang_seconds(settings: Settings) -> float:
+    """Without progress for so long a worker counts as hung: it should have ended itself before."""
+    return settings.progress_seconds * 1.25
 
 
 def settle(
@@ -143,9 +161,11 @@ def advance(db: sa.Engine, stage_id: int, *, after_failure: bool = False) -> Non
     last two chunks at once, at least the later one sees that none is open. The stage's row lock
     and state make it happen once.
     """
+    if not after_failure:
+        with statements(db) as connection:
+            if stages.has_open_chunks(connection, stage_id):
+                return
     with transaction(db) as connection:
-        if not after_failure and stages.has_open_chunks(connection, stage_id):
-            return
         tally = stages.tally(connection, stage_id)
         end = decisions.stage_end(
             open_chunks=tally.open,

@@ -9,7 +9,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -55,6 +56,7 @@ class Heartbeat:
         # Only of a chunk that is one long piece of work: others count when they are done.
         self._whole = not chunk.items
         self._done = 0
+        self._waits = False
         self._detail: Mapping[str, Any] | None = None
         # In the context of who starts it: what it logs is about this chunk too.
         beat = partial(copy_context().run, self._beat)
@@ -91,9 +93,18 @@ class Heartbeat:
         if draining.is_set():
             raise DrainedError("the worker is being stopped")
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """For as long as the block waits for the database, standing still is no sign of a hang."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._progress, self._waits = monotonic(), False
+
     def _beat(self) -> None:
         while not self._stop.wait(self._pause()):
-            idle = monotonic() - self._progress
+            idle = 0.0 if self._waits else monotonic() - self._progress
             if idle > self._settings.progress_seconds:
                 log.critical(
                     "chunk %d: no progress for %.0f s: this process is hung and ends itself",

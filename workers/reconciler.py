@@ -2,8 +2,8 @@
 
 It sends hints for ready chunks, settles expired leases, finishes stages whose fan-in was missed,
 and carries out cancels. Several may run: an advisory lock lets one at a time do a pass. Workers
-and the API wake it through NOTIFY; where that cannot reach it, it looks for ready chunks four times
-a second.
+and the API wake it through NOTIFY when there is a stage or a job to begin. While one runs it looks
+by itself (`supply`), and where no notification reaches it at all, four times a second.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import math
 import select
 import signal
 import sys
+from collections import defaultdict
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any
@@ -35,24 +36,23 @@ from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings, load
-from aparella.workers import contracts, engine, figures
+from aparella.workers import contracts, engine
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
-from aparella.workers.decisions import Cause
 from aparella.workers.presence import Identity, Presence, report_process, tidy
 from aparella.workers.pulse import Pulse
+from aparella.workers.supply import LATEST, Supply, pause
 
 log = logging.getLogger(__name__)
 
-SPARE = 4
-"""Messages that may wait in a queue beyond one for each busy process. Few, so that a small job's
-chunk is never far from the front; more are sent the moment a worker takes one."""
 MOST_TEXTS = 1_000
 """Texts of reports in one job."""
 LOOK_FOR_OLD = 3_600.0
 """Seconds between two looks for jobs that are older than they are kept."""
 UNTOLD = 0.25
 """Seconds between two looks for ready chunks where no notification comes."""
+IDLE = 1.0
+"""Seconds between two looks while no stage runs."""
 LISTEN_AGAIN = 10.0
 """Seconds until the next try where listening has failed: one to a host that is silent takes five,
 in which nothing else is done."""
@@ -68,23 +68,20 @@ class Reconciler:
         self._settings = settings
         self._broker = broker
         self._look_for_old = 0.0
+        self._supplies: defaultdict[str, Supply] = defaultdict(Supply)
+        self._pause = LATEST
 
     def reconcile(self) -> None:
         """Settle what others left behind."""
-        hang = self._settings.progress_seconds * 1.25
+        hang = engine.hang_seconds(self._settings)
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
             expired = chunks.expired(connection, progress_seconds=hang)
-        for chunk_id, token, hung in expired:
+        for chunk_id, token in expired:
             # Each in a transaction of its own: one that cannot be settled holds up no other.
             try:
-                with transaction(self._db) as connection:
-                    if not chunks.still_expired(connection, chunk_id, token, progress_seconds=hang):
-                        continue
-                    figures.own.count("expired")
-                    why = "the worker made no progress" if hung else "the worker's lease expired"
-                    engine.settle(connection, chunk_id, token, Cause.LOST, why)
+                engine.settle_expired(self._db, self._settings, chunk_id, token)
             except ServiceUnavailableError:
                 raise
             except AparellaError as error:
@@ -117,11 +114,15 @@ class Reconciler:
             log.info("removed %d old jobs: %s", len(pruned.gone), pruned.gone)
         self._look_for_old = monotonic() + (0.0 if pruned.more else LOOK_FOR_OLD)
 
-    def dispatch(self) -> None:
+    def dispatch(self) -> float:
         """Top the queues up.
 
         Redis's own count of waiting messages is the truth about them: a queue that was lost is
         shorter than what was sent, and is filled again.
+
+        Returns:
+            Seconds to the next look. Claims and commits do not wake us: that would be a lock of
+            the whole server's for each of them, and a look at each.
 
         Raises:
             ServiceUnavailableError: Redis or PostgreSQL does not answer.
@@ -129,15 +130,18 @@ class Reconciler:
         hints: list[tuple[str, int]] = []
         with transaction(self._db) as connection:
             if not _is_first(connection):
-                return
+                return IDLE
             answer_reports(connection)
-            for load in dispatch.load(connection):
+            loads = dispatch.load(connection)
+            for load in loads:
                 ids = self._due(connection, load)
                 dispatch.mark_sent(connection, ids)
                 hints += ((load.queue, chunk_id) for chunk_id in ids)
         # After the commit: a worker that is quicker than it would find the rows locked.
         for queue, chunk_id in hints:
             self._broker.send(queue, chunk_id)
+        self._pause = pause(self._pause, sent=bool(hints))
+        return self._pause if loads else IDLE
 
     def _due(self, connection: sa.Connection, load: Load) -> list[int]:
         """The chunks to send a message for now: new ones as far as there is room, and lost ones.
@@ -145,9 +149,12 @@ class Reconciler:
         Of the messages sent, those that neither wait in Redis nor led to a claim are lost.
         """
         ids: list[int] = []
-        if (lost := load.sent - self._broker.length(load.queue)) > 0:
+        waiting = self._broker.length(load.queue)
+        supply = self._supplies[load.queue].after(sent=load.sent, waiting=waiting)
+        self._supplies[load.queue] = supply
+        if (lost := load.sent - waiting) > 0:
             ids = dispatch.untaken(connection, load.queue, most=lost, patience_seconds=PATIENCE)
-        if (room := load.leased + SPARE - load.sent) > 0:
+        if (room := load.leased + supply.spare - load.sent) > 0:
             ids += dispatch.unsent(connection, load.queue, room=room)
         return ids
 
@@ -246,6 +253,7 @@ def run(settings: Settings) -> None:
     checked, due, pulse = False, 0.0, Pulse(settings.pulse)
     while not stopped:
         pulse.beat()
+        wait = IDLE
         try:
             if not checked:
                 broker.check()
@@ -253,14 +261,14 @@ def run(settings: Settings) -> None:
             if monotonic() >= due:
                 reconciler.reconcile()
                 due = monotonic() + settings.reconcile_seconds
-            reconciler.dispatch()
+            wait = reconciler.dispatch()
         except ServiceUnavailableError as error:
             checked = False  # a Redis that comes back may be another one
             log.warning("%s", error)
-            sleep(min(settings.reconcile_seconds, 1.0))
+            sleep(min(settings.reconcile_seconds, IDLE))
         except TransientError as error:
             log.warning("%s", error)
-        bell.wait(min(settings.reconcile_seconds, 1.0))
+        bell.wait(min(settings.reconcile_seconds, wait))
     bell.close()
     presence.stop(lambda connection: workers.stopped(connection, identity.id))
     db.dispose()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from time import monotonic, sleep, time_ns
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError, LeaseLostError, TransientError
 from aparella.workers import decisions, engine, figures
-from aparella.workers.context import Context, Outcome, Tick, Write, waiting
+from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.decisions import Cause
 from aparella.workers.heartbeat import DrainedError, Heartbeat
 from aparella.workers.stages import HANDLERS
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 _AGAIN = 0.5
 """Seconds between two tries to reach a database that went away while a chunk was in hand."""
 _TAKEN = "chunk %d: the lease was lost; nothing of this attempt is kept"
+_T = TypeVar("_T")
 _LONGEST_MESSAGE = 2_000
 """Characters kept of an error: it may stand in the job's list once for each record."""
 
@@ -58,13 +60,13 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
 
 
 def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
-    failed, begin = False, monotonic()
+    failed, many, begin = False, False, monotonic()
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
             with traces.span("work"):
                 write = _work(context, chunk, heart.tick)
-            with traces.span("commit"), waiting(heart.tick):
-                _persist(context, lambda: engine.commit(context.db, chunk, write))
+            with traces.span("commit"), heart.waiting():
+                many = _persist(context, lambda: engine.commit(context.db, chunk, write))
         except LeaseLostError as error:
             log.warning(_TAKEN, chunk.id)
             span.set(outcome=error.code)
@@ -81,7 +83,8 @@ def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
         seconds = monotonic() - begin
         figures.own.chunk(chunk.handler, seconds, chunk.size)
         log.info("chunk %d of job %d: done in %.2f s", chunk.id, chunk.job_id, seconds)
-    engine.advance(context.db, chunk.stage_id, after_failure=failed)
+    if not many:
+        engine.advance(context.db, chunk.stage_id, after_failure=failed)
 
 
 def _work(context: Context, chunk: Claimed, tick: Tick) -> Write:
@@ -125,16 +128,14 @@ def _storable(message: str) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + " …"
 
 
-def _persist(context: Context, write: Callable[[], None]) -> None:
+def _persist(context: Context, write: Callable[[], _T]) -> _T:
     """Carry work that is done over a short absence of the database, as long as the lease lasts."""
     until = monotonic() + context.settings.lease_seconds
     while True:
         try:
-            write()
+            return write()
         except TransientError as error:
             if monotonic() > until:
                 raise
             log.warning("the database is away, trying again: %s", error)
             sleep(_AGAIN)
-        else:
-            return

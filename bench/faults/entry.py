@@ -67,7 +67,7 @@ def _install_in_worker() -> None:
     from bench.faults import points
     from bench.faults.poison import Poisoned
 
-    _patch(chunks, "lease", _point("leased"))
+    _patch(chunks, "claim", _point("leased"))
     _patch(engine, "claim", _point("claimed"))
     _patch(chunks, "fence", _point("fenced"))
     _patch(chunks, "finish", _point("written"))

@@ -14,8 +14,9 @@ from aparella.settings import Settings
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.context import Context
-from aparella.workers.reconciler import PATIENCE, SPARE, Reconciler
+from aparella.workers.reconciler import IDLE, PATIENCE, Reconciler
 from aparella.workers.runner import run_chunk
+from aparella.workers.supply import LATEST, LEAST, SOONEST
 from tests.integration import drive, toy
 
 
@@ -105,14 +106,36 @@ def test_the_queue_is_filled_and_not_overfilled(
     ready = planned(context, 10)
     for _ in range(3):
         reconciler.dispatch()
-    assert toy.take_messages(server, "match") == ready[:SPARE]
-
-    # Two workers took a message each: there is room for two more and those two.
+    # Two workers take a message each: there is room for two more and those two.
+    assert toy.take_messages(server, "match", most=2) == ready[:2]
     for chunk_id in ready[:2]:
         assert drive.claim(context, chunk_id)
     for _ in range(3):
         reconciler.dispatch()
-    assert toy.take_messages(server, "match") == ready[SPARE : SPARE + 4]
+    assert toy.take_messages(server, "match") == ready[2 : LEAST + 4]
+
+
+def test_a_queue_that_runs_dry_is_given_more(
+    context: Context, reconciler: Reconciler, server: Any
+) -> None:
+    ready = planned(context, 40)
+    reconciler.dispatch()
+    assert toy.take_messages(server, "match") == ready[:LEAST]
+    # They are taken and not claimed yet, so that they count as sent.
+    reconciler.dispatch()
+    assert toy.take_messages(server, "match") == ready[LEAST : 2 * LEAST]
+    reconciler.dispatch()
+    assert toy.take_messages(server, "match") == ready[2 * LEAST : 4 * LEAST]
+
+
+def test_the_reconciler_looks_again_at_once_while_it_has_something_to_send(
+    context: Context, reconciler: Reconciler
+) -> None:
+    assert reconciler.dispatch() == IDLE
+    planned(context, 1)
+    pauses = [reconciler.dispatch() for _ in range(8)]
+    assert pauses[:3] == [SOONEST, 2 * SOONEST, 4 * SOONEST]
+    assert pauses[-1] == LATEST
 
 
 def test_each_queue_has_room_of_its_own(
@@ -120,8 +143,8 @@ def test_each_queue_has_room_of_its_own(
 ) -> None:
     embed, match = planned(context, 9, queue="embed"), planned(context, 9)
     reconciler.dispatch()
-    assert toy.take_messages(server, "embed") == embed[:SPARE]
-    assert toy.take_messages(server, "match") == match[:SPARE]
+    assert toy.take_messages(server, "embed") == embed[:LEAST]
+    assert toy.take_messages(server, "match") == match[:LEAST]
 
 
 def test_a_small_job_does_not_wait_behind_a_big_one(
@@ -142,12 +165,12 @@ def test_a_small_job_ends_before_a_big_one_has_done_much(
     small = toy.enqueue(context.db, items=1, size=1, stages=3)
     while drive.find(context.db, small).state in jobs.OPEN:
         reconciler.dispatch()
-        assert server.llen("match") <= SPARE
+        assert server.llen("match") <= LEAST
         (oldest,) = toy.take_messages(server, "match", most=1)
         run_chunk(context, oldest, worker="test")
     assert drive.find(context.db, small).state == "succeeded"
     # At most what waits in the queue before each of its six chunks.
-    assert 0 < len(toy.effects(*big)) <= 6 * SPARE
+    assert 0 < len(toy.effects(*big)) <= 6 * LEAST
 
 
 def test_messages_that_redis_lost_are_sent_again(

@@ -231,7 +231,9 @@ def test_a_hung_worker_is_found_though_its_heart_beats(context: Context) -> None
         chunks.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=601.0)
     with transaction(context.db) as connection:
         found = chunks.expired(connection, progress_seconds=600.0)
-        assert found == [(chunk.id, chunk.lease_token, True)]
+        hung = chunks.still_expired(connection, *found[0], progress_seconds=600.0)
+        assert found == [(chunk.id, chunk.lease_token)]
+        assert hung
         engine.settle(connection, chunk.id, chunk.lease_token, Cause.LOST, "no progress")
     assert chunk_row(context, chunk_id).state == "split"
     with pytest.raises(LeaseLostError):

@@ -15,8 +15,9 @@ from aparella.workers import engine, runner
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.context import Context
-from aparella.workers.reconciler import SPARE, Reconciler
+from aparella.workers.reconciler import Reconciler
 from aparella.workers.runner import run_chunk
+from aparella.workers.supply import LEAST
 from tests.integration import drive, toy
 
 
@@ -76,7 +77,7 @@ def test_a_paused_job_finishes_what_is_in_hand_and_begins_nothing(
     pause(context, job_id)
 
     assert drive.find(context.db, job_id).state == "paused"
-    assert [drive.claim(context, chunk_id) for chunk_id in others] == [None] * (SPARE - 1)
+    assert [drive.claim(context, chunk_id) for chunk_id in others] == [None] * (LEAST - 1)
     engine.commit(context.db, in_hand, runner._work(context, in_hand, lambda _: None))
     engine.advance(context.db, in_hand.stage_id)
     assert toy.effects(context.db, job_id) == [1]
@@ -116,11 +117,11 @@ def test_a_paused_job_takes_no_room_from_others(
 ) -> None:
     resting = planned(context, 9)
     reconciler.dispatch()
-    assert len(toy.take_messages(server, "match")) == SPARE
+    assert len(toy.take_messages(server, "match")) == LEAST
     pause(context, resting)
     other = planned(context, 9)
     reconciler.dispatch()
-    assert toy.take_messages(server, "match") == toy.chunk_ids(context.db, other, "ready")[:SPARE]
+    assert toy.take_messages(server, "match") == toy.chunk_ids(context.db, other, "ready")[:LEAST]
 
 
 def test_a_lease_that_ends_while_its_job_rests_is_settled(

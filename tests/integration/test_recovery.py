@@ -84,10 +84,12 @@ def test_a_chunk_whose_worker_came_back_is_not_settled(
     assert chunk is not None
     toy.expire(context.db, [chunk_id])
     with transaction(context.db) as connection:
-        ((_, token, _),) = chunks.expired(connection, progress_seconds=600.0)
-        assert chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        ((_, token),) = chunks.expired(connection, progress_seconds=600.0)
+        gone = chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        assert gone is False
         chunks.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=0.0)
-        assert not chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        gone = chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        assert gone is None
 
 
 def test_outages_are_not_counted_as_lost_workers(

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from aparella.db import copy, faults, jobs, partitions, records, vectors
 from aparella.db.chunks import Claimed, Failed
-from aparella.db.engine import transaction
+from aparella.db.engine import statements
 from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
 
@@ -61,7 +61,7 @@ def encode(
     """Encode the texts of records; returns what stores the vectors, for all that bear them."""
     encoder = context.encoder(model_id)
     tick(0)
-    with transaction(context.db) as connection:
+    with statements(context.db) as connection:
         texts = vectors.missing_texts(connection, model_id, items)
     encoded = encoder.encode([text.text for text in texts], tick)
 
