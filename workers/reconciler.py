@@ -70,6 +70,8 @@ class Reconciler:
         self._look_for_old = 0.0
         self._supplies: defaultdict[str, Supply] = defaultdict(Supply)
         self._pause = LATEST
+        self._round = 0
+        self._served: dict[int, int] = {}
 
     def reconcile(self) -> None:
         """Settle what others left behind."""
@@ -88,6 +90,7 @@ class Reconciler:
                 log.exception("chunk %d has expired and is not settled", chunk_id, exc_info=error)
         with transaction(self._db) as connection:
             running = stages.running(connection)
+        self._served = {i: self._served[i] for i in running if i in self._served}
         for stage_id in running:
             engine.advance(self._db, stage_id, after_failure=True)
         engine.carry_out_cancels(self._db)
@@ -133,6 +136,7 @@ class Reconciler:
                 return IDLE
             answer_reports(connection)
             loads = dispatch.load(connection)
+            self._round += 1
             for load in loads:
                 ids = self._due(connection, load)
                 dispatch.mark_sent(connection, ids)
@@ -155,7 +159,9 @@ class Reconciler:
         if (lost := load.sent - waiting) > 0:
             ids = dispatch.untaken(connection, load.queue, most=lost, patience_seconds=PATIENCE)
         if (room := load.leased + supply.spare - load.sent) > 0:
-            ids += dispatch.unsent(connection, load.queue, room=room)
+            new = dispatch.unsent(connection, load.queue, room=room, served=self._served)
+            ids += new
+            self._served.update(dict.fromkeys(new.values(), self._round))
         return ids
 
 

@@ -6,7 +6,7 @@ there is work, however short its chunks are. So what waits follows what is taken
 
 from dataclasses import dataclass, replace
 
-LEAST, MOST = 4, 256
+LEAST, MOST = 4, 64
 SOONEST, LATEST = 0.02, 0.5
 """Seconds between two looks at the queues: while messages are being taken, and while none are."""
 

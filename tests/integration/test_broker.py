@@ -155,6 +155,22 @@ def test_a_small_job_does_not_wait_behind_a_big_one(
     assert toy.take_messages(server, "match") == [big[0], small[0], big[1], big[2]]
 
 
+def test_the_turn_is_the_stage_s_that_was_served_longest_ago(
+    context: Context, reconciler: Reconciler, server: Any
+) -> None:
+    """As many old jobs as there is room for must not hand the turns on among themselves."""
+    old = [planned(context, 50) for _ in range(3 * LEAST)]
+    (last,) = planned(context, 1)
+    taken: list[int] = []
+    while last not in taken:
+        assert len(taken) <= 3 * LEAST + LEAST
+        reconciler.dispatch()
+        for chunk_id in toy.take_messages(server, "match", most=2):
+            run_chunk(context, chunk_id, worker="test")
+            taken.append(chunk_id)
+    assert {chunk_id for ready in old for chunk_id in ready[:1]} <= {*taken}
+
+
 def test_a_small_job_ends_before_a_big_one_has_done_much(
     context: Context, reconciler: Reconciler, server: Any
 ) -> None:

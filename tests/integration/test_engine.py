@@ -531,11 +531,11 @@ def test_messages_take_turns_between_jobs(context: Context) -> None:
     _, small = planned(context, items=1, size=1)
     assert len(big) == 500
     with transaction(context.db) as connection:
-        first = dispatch.unsent(connection, "match", room=4)
+        first = list(dispatch.unsent(connection, "match", room=4))
         assert first == [big[0], small[0], big[1], big[2]]
         dispatch.mark_sent(connection, first)
-        assert dispatch.unsent(connection, "match", room=4) == big[3:7]
-        assert dispatch.unsent(connection, "embed", room=4) == []
+        assert list(dispatch.unsent(connection, "match", room=4)) == big[3:7]
+        assert list(dispatch.unsent(connection, "embed", room=4)) == []
 
 
 @pytest.mark.usefixtures("stage")
@@ -549,7 +549,7 @@ def test_parts_of_a_lost_chunk_do_not_wait_for_the_whole_stage(context: Context)
     parts = sorted(set(toy.chunk_ids(context.db, job_id, "ready")) - set(chunk_ids))
     assert len(parts) == 2
     with transaction(context.db) as connection:
-        assert dispatch.unsent(connection, "match", room=4) == [*parts, *chunk_ids[:2]]
+        assert list(dispatch.unsent(connection, "match", room=4)) == [*parts, *chunk_ids[:2]]
 
 
 def test_who_fails_after_losing_its_lease_says_so(
@@ -706,7 +706,7 @@ def test_a_small_job_gets_its_turn_one_hint_at_a_time(context: Context) -> None:
     """In steady state there is room for one message at a time: the older job must not take all."""
     big, _ = planned(context, items=40, size=1)
     with transaction(context.db) as connection:
-        dispatch.mark_sent(connection, dispatch.unsent(connection, "match", room=4))
+        dispatch.mark_sent(connection, list(dispatch.unsent(connection, "match", room=4)))
     small, small_ids = planned(context, items=2, size=1)
     with transaction(context.db) as connection:
         first = []
