@@ -225,7 +225,8 @@ def finish(connection: sa.Connection, chunk: Claimed, *, size: int, failed: int)
         before this transaction commits, so the last of them finds this one done.
     """
     values = {"id": chunk.id, "size": size, "failed": failed}
-    return bool(connection.execute(_DONE, values).scalar_one())
+    # No row: what it wrote has begun the job anew, without its chunks (`restarts`).
+    return bool(connection.execute(_DONE, values).scalar())
 
 
 def lock_failed(connection: sa.Connection, chunk_id: int, lease_token: int) -> Failed | None:
