@@ -29,7 +29,10 @@ def prepare(on: Stack, opened: ExitStack) -> dict[str, Any]:
 
 
 def small_disk(on: Stack, opened: ExitStack) -> str | None:
-    """Put the matches on a small file system of their own; why not, if it cannot be."""
+    """Put matches and chunks on a small file system; why not, if it cannot be.
+
+    Matches are written for a part of the time only, chunks whenever a worker does anything.
+    """
     folder = on.folder / "small"
     folder.mkdir()
     mounted = subprocess.run(
@@ -48,7 +51,8 @@ def small_disk(on: Stack, opened: ExitStack) -> str | None:
         own.own(place)
     with on.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"CREATE TABLESPACE small LOCATION '{place}'"))
-        connection.execute(sa.text("ALTER TABLE match SET TABLESPACE small"))
+        for table in ("match", "chunk"):
+            connection.execute(sa.text(f"ALTER TABLE {table} SET TABLESPACE small"))
     on.full_disk = folder
     return None
 
