@@ -23,7 +23,7 @@ demo: install ## Match the sample list with the sample catalogue on a stack of i
 	$(BIN)/aparella demo
 
 test: install ## Run all tests but the slow ones
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## Run the tests that take minutes
 	$(BIN)/pytest -m slow

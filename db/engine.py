@@ -30,7 +30,7 @@ _PATIENCE = 10
 """Seconds to wait for a connection when all that a process may have are in use."""
 _FRESH = 1.0
 """Seconds for which a connection counts as good after its last use. One that breaks within them is
-noticed by the statement itself, whose caller must bear that at any time."""
+noticed by the statement itself."""
 
 
 def create(
@@ -53,14 +53,17 @@ def create(
         settings: gives the URL.
         name: `application_name`, as an operator sees it in `pg_stat_activity`.
         pool: connections that are kept, and how many there may be.
-        silence: seconds after which the server ends a transaction whose client says nothing: one
-            that is frozen, or cut off, with the lock of a row that others wait for.
+        silence: of workers, which do many short transactions and bear it when one fails: seconds
+            after which the server ends a transaction whose client says nothing, because it is
+            frozen, or cut off, with the lock of a row that others wait for. And a connection that
+            was just used is not tried before it is used again.
         session: for what needs a session of its own: the URL for that, where there is one.
     """
     engine = sa.create_engine(
         settings.sqlalchemy_session_url if session else settings.sqlalchemy_url,
         pool_size=pool.kept,
         max_overflow=pool.most - pool.kept,
+        pool_pre_ping=silence is None,
         pool_timeout=_PATIENCE,
         connect_args={
             "application_name": f"aparella {name}",
@@ -72,9 +75,9 @@ def create(
             "tcp_user_timeout": 30_000,
         },
     )
-    sa.event.listen(engine, "checkin", _note_use)
-    sa.event.listen(engine, "checkout", partial(_try, engine.dialect))
     if silence is not None:
+        sa.event.listen(engine, "checkin", _note_use)
+        sa.event.listen(engine, "checkout", partial(_try, engine.dialect))
         limit = f"idle_in_transaction_session_timeout = {round(silence * 1_000)}"
         sa.event.listen(engine, "connect", partial(_limit_session, limit))
         sa.event.listen(engine, "begin", partial(_limit_transaction, limit))
