@@ -28,7 +28,7 @@ _RECORD_CLASSES = ("22", "23")
 """Data exceptions and integrity violations: something about the rows themselves."""
 _PATIENCE = 10
 """Seconds to wait for a connection when all that a process may have are in use."""
-_FRESH = 1.0
+FRESH = 1.0
 """Seconds for which a connection counts as good after its last use. One that breaks within them is
 noticed by the statement itself."""
 
@@ -95,7 +95,7 @@ def _try(
 
     Its trips were one in seven of those that a chunk made.
     """
-    if monotonic() - record.info.get("used", monotonic()) > _FRESH:
+    if monotonic() - record.info.get("used", monotonic()) > FRESH:
         try:
             dialect.do_ping(driver)
         except psycopg2.Error as error:

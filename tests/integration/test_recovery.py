@@ -1,14 +1,15 @@
 """What the fault campaign found: frozen transactions, expired chunks one by one, honest counts."""
 
 from collections.abc import Iterator
+from time import sleep
 
 import pytest
 import redis
 import sqlalchemy as sa
 
 from aparella.db import chunks
-from aparella.db.engine import create, transaction, translate
-from aparella.errors import PermanentError, TransientError
+from aparella.db.engine import FRESH, create, statements, transaction, translate
+from aparella.errors import PermanentError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings
 from aparella.workers import engine
 from aparella.workers.app import make_app
@@ -54,6 +55,28 @@ def test_a_silent_transaction_gives_its_locks_up(context: Context, reconciler: R
             connection.execute(sa.text("SELECT 1"))
         assert isinstance(translate(lost.value), TransientError)
     frozen.dispose()
+
+
+def test_a_worker_s_connection_that_rested_is_tried_and_replaced(context: Context) -> None:
+    """One that was just used is not: then its caller sees that it broke, once."""
+    db = create(context.settings, name="worker", silence=5.0)
+    end(context, pid(db))
+    with pytest.raises(ServiceUnavailableError):
+        pid(db)
+    before = pid(db)
+    end(context, before)
+    sleep(FRESH + 0.1)
+    assert pid(db) != before
+    db.dispose()
+
+
+def pid(db: sa.Engine) -> int:
+    with statements(db) as connection:
+        return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def end(context: Context, backend: int) -> None:
+    toy.execute(context.db, "SELECT pg_terminate_backend(:i, 5000)", i=backend)
 
 
 def test_a_chunk_that_cannot_be_settled_holds_up_no_other(
