@@ -184,7 +184,7 @@ def postgres_deadlock(on: Stack, event: Event) -> Happening:
 
 
 def postgres_full_disk(on: Stack, event: Event) -> Happening:
-    """The small file system that holds vectors and matches is full for a while."""
+    """The small file system that holds matches and chunks is full for a while."""
     if on.full_disk is None:
         return missed(event, "no small file system could be made")
     now, ballast = time(), on.full_disk / "ballast"
