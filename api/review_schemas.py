@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from aparella.api import schemas
 from aparella.api.decision_schemas import Person
@@ -49,7 +49,7 @@ class ReturnRequest(BaseModel):
         list[Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]],
         Field(min_length=1, max_length=MOST_LINES),
     ]
-    skip: bool = False
+    skip: StrictBool = False
 
 
 class Returned(BaseModel):

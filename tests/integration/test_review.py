@@ -259,6 +259,16 @@ def test_a_skipped_line_comes_last(api: TestClient, job: int) -> None:
     assert order == [*(key for key, _ in LINES[1:]), "L000"]
 
 
+def test_whether_a_line_is_skipped_is_true_or_false_as_documented(
+    api: TestClient, job: int
+) -> None:
+    """What the fuzz test found: 0 was taken for false."""
+    back = {"by": "anna", "lines": ["L000"], "skip": 0}
+    answer = api.post(f"/v1/jobs/{job}/review/return", json=back)
+    assert answer.status_code == 422
+    assert "skip" in answer.text
+
+
 def test_an_undone_line_is_leased_to_who_undid_it(api: TestClient, job: int) -> None:
     (line,) = take(api, job)
     key = line["key"]
