@@ -28,7 +28,7 @@ ROUNDS = 4
 """Chunks that each process gets."""
 SMALL = int(os.environ.get("BENCH_CHUNKS", "4000"))
 """Chunks of one text each, for the chunk rate."""
-RATE_PROCESSES = int(os.environ.get("BENCH_RATE_PROCESSES", "4"))
+RATE_PROCESSES = 4
 PAIRS = int(os.environ.get("BENCH_PAIRS", "3"))
 SOURCES, TARGETS = int(os.environ.get("BENCH_ROWS", "3000")), 1_000
 PARTS = os.environ.get("BENCH_PARTS", "efficiency,rate,cores").split(",")

@@ -10,7 +10,7 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from aparella.db import budget
+from aparella.db import budget, sessions
 from aparella.errors import (
     AparellaError,
     JobError,
@@ -103,10 +103,9 @@ def _try(
 
 
 def _limit_session(limit: str, driver: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-    with driver.cursor() as cursor:  # as in `sessions.is_direct`
-        cursor.execute("SELECT pg_backend_pid()")
-        record.info["direct"] = cursor.fetchone()[0] == driver.info.backend_pid
-        if record.info["direct"]:
+    record.info["direct"] = sessions.is_direct(driver)
+    if record.info["direct"]:
+        with driver.cursor() as cursor:
             cursor.execute(f"SET {limit}")
     driver.commit()
 

@@ -5,27 +5,30 @@ outlives a transaction (LISTEN, SET, a session's advisory lock) stays behind the
 else to find, and is not there when it is needed.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from aparella.errors import ConfigurationError
 
 _LOOKS = 5
+_PID = "SELECT pg_backend_pid()"
 _SAY = (
     "A migration needs a session of its own. Set DATABASE_SESSION_URL to the address of the server "
     "itself (docs/deployment.md, Behind a pooler)."
 )
 
 
-def is_direct(connection: sa.Connection) -> bool:
-    """Whether the connection leads to the very process of the server that greeted it.
+def is_direct(driver: Any) -> bool:
+    """Whether a connection of the driver leads to the very process of the server that greeted it.
 
     A pooler greets its clients itself, and makes up the number of the process that it names to
     them. So do some proxies of hosted databases whose connections are sessions all the same: this
     errs on that side only.
     """
-    driver = connection.connection.driver_connection
-    greeted: int = driver.info.backend_pid  # type: ignore[union-attr]
-    return greeted == _pid(connection)
+    with driver.cursor() as cursor:
+        cursor.execute(_PID)
+        return bool(cursor.fetchone()[0] == driver.info.backend_pid)
 
 
 def require(engine: sa.Engine, *, named: bool) -> None:
@@ -43,7 +46,7 @@ def require(engine: sa.Engine, *, named: bool) -> None:
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as first,
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as second,
     ):
-        if is_direct(first):
+        if is_direct(first.connection.driver_connection):
             return
         if not named:
             raise ConfigurationError(f"DATABASE_URL leads to a pooler. {_SAY}")
@@ -57,4 +60,4 @@ def require(engine: sa.Engine, *, named: bool) -> None:
 
 
 def _pid(connection: sa.Connection) -> int:
-    return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    return int(connection.exec_driver_sql(_PID).scalar_one())

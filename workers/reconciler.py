@@ -224,9 +224,10 @@ class Bell:
     def _listen(self) -> None:
         connection = self._db.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection = connection
-        if sessions.is_direct(connection):
+        driver = connection.connection.driver_connection
+        if sessions.is_direct(driver):
             connection.exec_driver_sql("LISTEN aparella_work")
-            self._driver = connection.connection.driver_connection
+            self._driver = driver
         else:
             log.info("the database is behind a pooler: no notifications, more looks for work")
             self.close()

@@ -4,7 +4,7 @@ Few messages wait, so that a small job's chunk is never far from the front; but 
 there is work, however short its chunks are. So what waits follows what is taken. Pure.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 LEAST, MOST = 4, 64
 SOONEST, LATEST = 0.02, 0.5
@@ -25,9 +25,9 @@ class Supply:
             waiting: of those, the ones that still wait in Redis.
         """
         if sent and not waiting:  # it ran dry: processes may have waited for the reconciler
-            return replace(self, spare=min(self.spare * 2, MOST))
+            return Supply(min(self.spare * 2, MOST))
         if waiting > self.spare // 2:
-            return replace(self, spare=max(self.spare - 1, LEAST))
+            return Supply(max(self.spare - 1, LEAST))
         return self
 
 

@@ -91,7 +91,7 @@ def test_a_pooler_is_told_apart(settings: Settings, pooled: Settings) -> None:
     for given, direct in ((settings, True), (pooled, False)):
         db = create(given, name="looker")
         with db.connect() as connection:
-            assert sessions.is_direct(connection) is direct
+            assert sessions.is_direct(connection.connection.driver_connection) is direct
         db.dispose()
 
 
