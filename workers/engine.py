@@ -10,7 +10,7 @@ import logging
 import sqlalchemy as sa
 
 from aparella import logs, traces
-from aparella.db import chunks, faults, jobs, stages
+from aparella.db import chunks, faults, jobs, leases, stages
 from aparella.db.engine import statements, transaction
 from aparella.settings import Settings
 from aparella.workers import decisions, figures
@@ -23,20 +23,33 @@ log = logging.getLogger(__name__)
 
 def claim(
     db: sa.Engine, settings: Settings, chunk_id: int, *, worker: str
-) -> chunks.Claimed | None:
+) -> leases.Claimed | None:
     """Lease a chunk; None when somebody else has it, it is done, or it must wait.
 
     A chunk whose lease has expired is settled first, as the reconciler would.
     """
     with statements(db) as connection:
-        found = chunks.claim(connection, chunk_id, worker=worker, seconds=settings.lease_seconds)
-    if isinstance(found, chunks.Expired):
+        found = leases.claim(connection, chunk_id, worker=worker, seconds=settings.lease_seconds)
+    if isinstance(found, leases.Expired):
         settle_expired(db, settings, found.id, found.lease_token)
         return None
     return found
 
 
-def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> bool:
+def claim_next(
+    db: sa.Engine, settings: Settings, chunk: leases.Claimed, *, worker: str
+) -> leases.Claimed | None:
+    """Lease the next chunk after one that is done, of the same stage; None where that is not to be.
+
+    Others' turns come first: not while another stage shares the queue.
+    """
+    with statements(db) as connection:
+        return leases.claim_next(
+            connection, chunk.stage_id, worker=worker, seconds=settings.lease_seconds
+        )
+
+
+def commit(db: sa.Engine, chunk: leases.Claimed, write: Write) -> bool:
     """Write a chunk's results and mark it done, in one transaction, if the lease is still ours.
 
     Returns:
@@ -46,10 +59,10 @@ def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> bool:
         LeaseLostError: it is not: nothing was written.
     """
     with transaction(db) as connection:
-        if not chunks.fence(connection, chunk):
+        if not leases.fence(connection, chunk):
             return False
         outcome = write(connection)
-        many = chunks.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
+        many = leases.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
         if outcome.fatal is not None:
             fail_job(connection, chunk.job_id, outcome.fatal)
         # A plan has just made ready chunks, of which nobody knows yet.
@@ -61,7 +74,7 @@ def commit(db: sa.Engine, chunk: chunks.Claimed, write: Write) -> bool:
 def settle_expired(db: sa.Engine, settings: Settings, chunk_id: int, lease_token: int) -> None:
     """Settle an attempt whose worker is gone or hung, if that is still so under the row's lock."""
     with transaction(db) as connection:
-        hung = chunks.still_expired(
+        hung = leases.still_expired(
             connection, chunk_id, lease_token, progress_seconds=hang_seconds(settings)
         )
         if hung is not None:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from aparella.db import chunks
+from aparella.db import leases
 from aparella.db.engine import transaction
 from aparella.errors import AparellaError, CancelledError, LeaseLostError, TransientError
 from aparella.settings import Settings
@@ -46,7 +46,7 @@ class Heartbeat:
     `tick` is what the work calls as a sign of life; it raises when the work is to stop.
     """
 
-    def __init__(self, db: sa.Engine, settings: Settings, chunk: chunks.Claimed) -> None:
+    def __init__(self, db: sa.Engine, settings: Settings, chunk: leases.Claimed) -> None:
         self._db = db
         self._settings = settings
         self._chunk = chunk
@@ -114,7 +114,7 @@ class Heartbeat:
                 os.kill(os.getpid(), signal.SIGKILL)
             try:
                 with transaction(self._db) as connection:
-                    state = chunks.heartbeat(
+                    state = leases.heartbeat(
                         connection,
                         self._chunk,
                         lease_seconds=self._settings.lease_seconds,

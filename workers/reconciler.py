@@ -22,9 +22,9 @@ import sqlalchemy as sa
 from aparella import logs, traces
 from aparella.db import (
     budget,
-    chunks,
     dispatch,
     jobs,
+    leases,
     retention,
     sessions,
     stages,
@@ -79,7 +79,7 @@ class Reconciler:
         with transaction(self._db) as connection:
             if not _is_first(connection):
                 return
-            expired = chunks.expired(connection, progress_seconds=hang)
+            expired = leases.expired(connection, progress_seconds=hang)
         for chunk_id, token in expired:
             # Each in a transaction of its own: one that cannot be settled holds up no other.
             try:

@@ -9,17 +9,20 @@ import sqlalchemy as sa
 
 from aparella import logs, traces
 from aparella.db import stages
-from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.errors import AparellaError, LeaseLostError, TransientError
 from aparella.workers import decisions, engine, figures
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.decisions import Cause
-from aparella.workers.heartbeat import DrainedError, Heartbeat
+from aparella.workers.heartbeat import DrainedError, Heartbeat, draining
 from aparella.workers.stages import HANDLERS
 
 log = logging.getLogger(__name__)
 
+_TURN = 0.25
+"""Seconds for which one message's worker goes on with the chunks of a stage: a small part of what
+any one chunk is meant to take, and long beside one that costs what a message does."""
 _AGAIN = 0.5
 """Seconds between two tries to reach a database that went away while a chunk was in hand."""
 _TAKEN = "chunk %d: the lease was lost; nothing of this attempt is kept"
@@ -29,15 +32,24 @@ _LONGEST_MESSAGE = 2_000
 
 
 def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
-    """Do one chunk, if it is to be had; whatever happens, the database knows what comes next.
+    """Do a chunk, if it is to be had; whatever happens, the database knows what comes next.
+
+    Of a stage with many chunks that take milliseconds, more follow without a message for each.
 
     Raises:
         TransientError: the database is out of reach; the lease and the reconciler see to the rest.
     """
-    began = time_ns()
+    until, began = monotonic() + _TURN, time_ns()
     chunk = engine.claim(context.db, context.settings, chunk_id, worker=worker)
-    if chunk is None:
-        return
+    while chunk is not None:
+        many = _traced(context, chunk, began)
+        if not many or monotonic() > until or draining.is_set():
+            return
+        began = time_ns()
+        chunk = engine.claim_next(context.db, context.settings, chunk, worker=worker)
+
+
+def _traced(context: Context, chunk: Claimed, began: int) -> bool:
     facts: dict[str, str | int] = {
         "job": chunk.job_id,
         "stage": chunk.stage_name,
@@ -56,10 +68,11 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
     with logs.about(**facts), traces.continued(chunk.traceparent), tracing as span:
         with traces.span("claim", since=began):
             pass  # It is over: it had to say first whose trace this is.
-        _run(context, chunk, span)
+        return _run(context, chunk, span)
 
 
-def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
+def _run(context: Context, chunk: Claimed, span: traces.Span) -> bool:
+    """Whether it is done, and many more of its stage are ready."""
     failed, many, begin = False, False, monotonic()
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
@@ -71,7 +84,7 @@ def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
             log.warning(_TAKEN, chunk.id)
             span.set(outcome=error.code)
             span.fail(error)
-            return
+            return False
         except Exception as error:
             # Whatever a record causes is settled here, not lost.
             failed = True
@@ -85,6 +98,7 @@ def _run(context: Context, chunk: Claimed, span: traces.Span) -> None:
         log.info("chunk %d of job %d: done in %.2f s", chunk.id, chunk.job_id, seconds)
     if not many:
         engine.advance(context.db, chunk.stage_id, after_failure=failed)
+    return many
 
 
 def _work(context: Context, chunk: Claimed, tick: Tick) -> Write:

@@ -37,7 +37,7 @@ def _point(name: str, *, before: bool = False) -> Callable[[Function], Function]
     """A function of which the beginning or the end is a point; finds chunk and connection."""
     import sqlalchemy as sa
 
-    from aparella.db.chunks import Claimed
+    from aparella.db.leases import Claimed
     from bench.faults import points
 
     def make(function: Function) -> Function:
@@ -52,7 +52,7 @@ def _point(name: str, *, before: bool = False) -> Callable[[Function], Function]
             answer = function(*arguments, **named)
             if not before and answer is not None:
                 here([answer, *arguments, *named.values()])
-            elif not before and name not in ("claimed", "leased"):
+            elif not before and name != "claimed":
                 here([*arguments, *named.values()])
             return answer
 
@@ -62,15 +62,15 @@ def _point(name: str, *, before: bool = False) -> Callable[[Function], Function]
 
 
 def _install_in_worker() -> None:
-    from aparella.db import chunks, stages
+    from aparella.db import leases, stages
     from aparella.workers import context, engine, runner
     from bench.faults import points
     from bench.faults.poison import Poisoned
 
-    _patch(chunks, "claim", _point("leased"))
     _patch(engine, "claim", _point("claimed"))
-    _patch(chunks, "fence", _point("fenced"))
-    _patch(chunks, "finish", _point("written"))
+    _patch(engine, "claim_next", _point("claimed"))
+    _patch(leases, "fence", _point("fenced"))
+    _patch(leases, "finish", _point("written"))
     _patch(engine, "commit", _point("worked", before=True))
     _patch(engine, "commit", _point("committed"))
     _patch(stages, "start_next", _point("fanned-in"))
@@ -105,27 +105,27 @@ def _install_in_api() -> None:
 
 def _switch_off(safeguard: str) -> None:
     """Do without one of the engine's safeguards, as the negative controls want it."""
-    from aparella.db import chunks
+    from aparella.db import chunks, leases
     from aparella.db.engine import transaction
     from aparella.workers import engine
     from aparella.workers.reconciler import Reconciler
 
     if safeguard == "fencing":
-        _patch(chunks, "fence", lambda _: lambda *_a: True)
+        _patch(leases, "fence", lambda _: lambda *_a: True)
     elif safeguard == "reconciler":
         _patch(Reconciler, "reconcile", lambda _: lambda _self: None)
     elif safeguard == "transaction":
 
-        def commit(db: Any, chunk: chunks.Claimed, write: Any) -> None:
+        def commit(db: Any, chunk: leases.Claimed, write: Any) -> None:
             from bench.faults import points
 
             with transaction(db) as connection:
-                if not chunks.fence(connection, chunk):
+                if not leases.fence(connection, chunk):
                     return
                 outcome = write(connection)
             points.reach("between", chunk.id)
             with transaction(db) as connection:
-                chunks.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
+                leases.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
                 chunks.notify(connection)
 
         engine.commit = commit

@@ -4,10 +4,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-WORKER_POINTS = ("leased", "claimed", "worked", "fenced", "written", "committed", "fanned-in")
-"""Where in a chunk's life a worker may be hit: in the claim's transaction, after the claim, after
-the work, in the commit's transaction before and after the results, after the commit, and in the
-transaction that ends a stage."""
+WORKER_POINTS = ("claimed", "worked", "fenced", "written", "committed", "fanned-in")
+"""Where in a chunk's life a worker may be hit: after the claim, after the work, in the commit's
+transaction before and after the results, after the commit, and in the transaction that ends a
+stage."""
 RECONCILER_POINTS = ("settled", "marked", "sent")
 """In the transaction that settles an expired lease; between marking a message as sent and sending
 it; after sending it."""
@@ -20,7 +20,7 @@ KILLS: Mapping[str, int] = {
     "kill parent": 12,
     "kill reconciler": 14,
     "kill api": 12,
-    **{f"kill at {point}": 14 for point in ALWAYS_REACHED},
+    **{f"kill at {point}": 17 for point in ALWAYS_REACHED},
     **{f"kill at {point}": 4 for point in ("fanned-in", "settled", *API_POINTS)},
     **{f"kill at {point}": 8 for point in ("marked", "sent")},
 }

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from aparella.db import chunks, jobs, models, records
+from aparella.db import jobs, leases, models, records
 from aparella.db.engine import transaction
 from aparella.db.records import UploadRow
-from aparella.workers import contracts, engine
+from aparella.workers import contracts, engine, runner
 from aparella.workers.context import Context
 from aparella.workers.runner import run_chunk
 
@@ -92,6 +92,14 @@ def results(db: sa.Engine, job_id: int) -> list[tuple[int, int, int, float]]:
         return [tuple(row) for row in connection.execute(query, {"id": job_id})]
 
 
-def claim(context: Context, chunk_id: int, worker: str = "test") -> chunks.Claimed | None:
+def plan(context: Context, chunk_id: int) -> None:
+    """Do a plan's chunk, and none of those that it has made."""
+    chunk = claim(context, chunk_id)
+    assert chunk is not None
+    engine.commit(context.db, chunk, runner._work(context, chunk, lambda _: None))
+    engine.advance(context.db, chunk.stage_id)
+
+
+def claim(context: Context, chunk_id: int, worker: str = "test") -> leases.Claimed | None:
     """Claim as a worker does."""
     return engine.claim(context.db, context.settings, chunk_id, worker=worker)

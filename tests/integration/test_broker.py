@@ -176,7 +176,7 @@ def test_a_small_job_ends_before_a_big_one_has_done_much(
 ) -> None:
     """Three stages, each planned as a chunk first, beside 500 chunks that were there before."""
     big = context.db, toy.enqueue(context.db, items=500, size=1)
-    run_chunk(context, toy.chunk_ids(*big)[0], worker="test")
+    drive.plan(context, toy.chunk_ids(*big)[0])
     reconciler.dispatch()
     small = toy.enqueue(context.db, items=1, size=1, stages=3)
     while drive.find(context.db, small).state in jobs.OPEN:

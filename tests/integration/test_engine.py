@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from aparella.db import chunks, dispatch, faults, jobs, models, retries, stages
+from aparella.db import dispatch, faults, jobs, leases, models, retries, stages
 from aparella.db.budget import Pool
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import create, transaction
+from aparella.db.leases import Claimed
 from aparella.errors import (
     ConflictError,
     JobError,
@@ -66,7 +67,7 @@ def stage(context: Context, monkeypatch: pytest.MonkeyPatch) -> Stage:
 def planned(context: Context, *, items: int, size: int, stages: int = 1) -> tuple[int, list[int]]:
     """A toy job whose first plan is done: its id and its ready chunks."""
     job_id = toy.enqueue(context.db, items=items, size=size, stages=stages)
-    run_chunk(context, toy.chunk_ids(context.db, job_id)[0], worker="test")
+    drive.plan(context, toy.chunk_ids(context.db, job_id)[0])
     return job_id, toy.chunk_ids(context.db, job_id, "ready")
 
 
@@ -225,13 +226,13 @@ def test_a_hung_worker_is_found_though_its_heart_beats(context: Context) -> None
     job_id, (chunk_id,) = planned(context, items=2, size=2)
     chunk = claimed(context, chunk_id)
     with transaction(context.db) as connection:
-        state = chunks.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=599.0)
+        state = leases.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=599.0)
         assert state == "running"
-        assert chunks.expired(connection, progress_seconds=600.0) == []
-        chunks.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=601.0)
+        assert leases.expired(connection, progress_seconds=600.0) == []
+        leases.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=601.0)
     with transaction(context.db) as connection:
-        found = chunks.expired(connection, progress_seconds=600.0)
-        hung = chunks.still_expired(connection, *found[0], progress_seconds=600.0)
+        found = leases.expired(connection, progress_seconds=600.0)
+        hung = leases.still_expired(connection, *found[0], progress_seconds=600.0)
         assert found == [(chunk.id, chunk.lease_token)]
         assert hung
         engine.settle(connection, chunk.id, chunk.lease_token, Cause.LOST, "no progress")
@@ -407,7 +408,7 @@ def test_the_heartbeat_keeps_the_lease(context: Context, stage: Stage) -> None:
         worker = pool.submit(run_chunk, context, chunk_id, worker="test")
         while not worker.done():
             with transaction(context.db) as connection:
-                assert chunks.expired(connection, progress_seconds=600.0) == []
+                assert leases.expired(connection, progress_seconds=600.0) == []
             time.sleep(0.05)
     assert toy.effects(context.db, job_id) == [1]
 
@@ -651,7 +652,7 @@ def test_a_retry_takes_away_what_is_still_in_work(context: Context) -> None:
     assert drive.find(context.db, job_id).state == "failed"
     retry(context, job_id)
     with transaction(context.db) as connection:
-        assert chunks.heartbeat(connection, slow, lease_seconds=60, idle_seconds=0) is None
+        assert leases.heartbeat(connection, slow, lease_seconds=60, idle_seconds=0) is None
     with pytest.raises(LeaseLostError):
         commit(context, slow)
     drive.run(context)
@@ -665,7 +666,7 @@ def test_a_chunk_in_work_when_its_job_fails_is_dropped(context: Context) -> None
     slow, bad = claimed(context, ready[0]), claimed(context, ready[1])
     settle(context, bad, Cause.JOB)
     with transaction(context.db) as connection:
-        state = chunks.heartbeat(connection, slow, lease_seconds=60, idle_seconds=0)
+        state = leases.heartbeat(connection, slow, lease_seconds=60, idle_seconds=0)
     assert state == "failed"
     settle(context, slow, Cause.TRANSIENT)
     assert chunk_row(context, slow.id).state == "cancelled"

@@ -7,7 +7,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from aparella.db import chunks
+from aparella.db import leases
 from aparella.db.engine import FRESH, create, statements, transaction, translate
 from aparella.errors import PermanentError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings
@@ -46,7 +46,7 @@ def test_a_silent_transaction_gives_its_locks_up(context: Context, reconciler: R
     chunk = engine.claim(frozen, context.settings, chunk_id, worker="frozen")
     assert chunk is not None
     with frozen.connect() as connection:
-        assert chunks.fence(connection, chunk)
+        assert leases.fence(connection, chunk)
         # Waits for the row, which the server takes away from the silent transaction.
         toy.expire(context.db, [chunk_id])
         reconciler.reconcile()
@@ -107,11 +107,11 @@ def test_a_chunk_whose_worker_came_back_is_not_settled(
     assert chunk is not None
     toy.expire(context.db, [chunk_id])
     with transaction(context.db) as connection:
-        ((_, token),) = chunks.expired(connection, progress_seconds=600.0)
-        gone = chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        ((_, token),) = leases.expired(connection, progress_seconds=600.0)
+        gone = leases.still_expired(connection, chunk_id, token, progress_seconds=600.0)
         assert gone is False
-        chunks.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=0.0)
-        gone = chunks.still_expired(connection, chunk_id, token, progress_seconds=600.0)
+        leases.heartbeat(connection, chunk, lease_seconds=60.0, idle_seconds=0.0)
+        gone = leases.still_expired(connection, chunk_id, token, progress_seconds=600.0)
         assert gone is None
 
 

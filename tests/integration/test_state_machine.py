@@ -27,9 +27,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aparella.db import chunks, jobs, retries, stages
-from aparella.db.chunks import Claimed
+from aparella.db import jobs, leases, retries, stages
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.errors import AparellaError, ConflictError, LeaseLostError
 from aparella.workers import decisions, engine, runner
 from aparella.workers.app import make_app
@@ -281,6 +281,16 @@ class Life(RuleBasedStateMachine):
         ids = [*toy.chunk_ids(self.plant.db, job), UNKNOWN_CHUNK]
         return multiple(*self.claim(ids[pick % len(ids)]))
 
+    @rule(target=hands, chunk=hands)
+    def go_on(self, chunk: Claimed) -> MultipleResults[Claimed]:
+        """Claim the next one of the stage, as a worker that has done a chunk does."""
+        found = engine.claim_next(self.plant.db, self.plant.context.settings, chunk, worker="test")
+        if found is None:
+            return multiple()
+        assert found.stage_id == chunk.stage_id
+        assert self.plant.lease_of(found.id) == ("leased", found.lease_token)
+        return multiple(found)
+
     @rule(chunk=hands, fan_in=st.booleans(), answer_lost=st.booleans())
     def work(self, chunk: Claimed, fan_in: bool, answer_lost: bool) -> None:
         lease = self.plant.lease_of(chunk.id)
@@ -320,7 +330,7 @@ class Life(RuleBasedStateMachine):
     def beat(self, chunk: Claimed, idle: float) -> None:
         lease = self.plant.lease_of(chunk.id)
         with transaction(self.plant.db) as connection:
-            state = chunks.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=idle)
+            state = leases.heartbeat(connection, chunk, lease_seconds=3_600, idle_seconds=idle)
         assert (state is None) == (lease != ("leased", chunk.lease_token))
         if state is not None:
             assert state == drive.find(self.plant.db, chunk.job_id).state
@@ -418,7 +428,7 @@ def test_the_fence_keeps_a_zombie_out(plant: Plant) -> None:
 def test_without_the_fence_the_check_of_effects_fails(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "fence", lambda _connection, _chunk: True)
+    monkeypatch.setattr(leases, "fence", lambda _connection, _chunk: True)
     zombie(plant)
     with pytest.raises(AssertionError):
         plant.check_effects()
@@ -427,7 +437,7 @@ def test_without_the_fence_the_check_of_effects_fails(
 def test_without_the_fence_a_stale_lease_shows_even_alone(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "fence", lambda _connection, _chunk: True)
+    monkeypatch.setattr(leases, "fence", lambda _connection, _chunk: True)
     _, (chunk_id,) = work_chunk_of(plant, items=1, size=1)
     first = plant.claim(chunk_id)
     assert first is not None

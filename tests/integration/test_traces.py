@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from aparella import traces
 from aparella.api.app import create_app
-from aparella.db.chunks import Claimed
+from aparella.db.leases import Claimed
 from aparella.errors import RecordError
 from aparella.settings import Settings
 from aparella.workers.app import make_app

@@ -14,9 +14,10 @@ import redis
 import sqlalchemy as sa
 
 from aparella.db import chunks, jobs
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.jobs import NewStage
+from aparella.db.leases import Claimed
 from aparella.errors import RecordError
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.stages import HANDLERS

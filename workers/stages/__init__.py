@@ -9,7 +9,8 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Tick, Write
 from aparella.workers.stages import (
     apply,

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from aparella.db import chunks, imports, jobs
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.text import CLEANER_VERSION
 

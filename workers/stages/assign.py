@@ -8,8 +8,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella.db import assignments, chunks, jobs
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.errors import JobError
 from aparella.workers.assignment import BYTES, assign
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 
 from aparella import artifacts
 from aparella.db import chunks, evaluations, models, pairs, registry
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.evaluations import Evaluation
+from aparella.db.leases import Claimed
 from aparella.db.models import Model
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import card

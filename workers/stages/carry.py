@@ -15,8 +15,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella.db import carried, changes, jobs, stages, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.matching import Catalogue, Ids, Scores, top_k

@@ -3,9 +3,10 @@
 import sqlalchemy as sa
 
 from aparella.db import imports
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.imports import CleanedRow
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.text import clean, text_hash
 

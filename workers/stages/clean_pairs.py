@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 
 from aparella.db import jobs, pair_imports
-from aparella.db.chunks import Claimed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.db.pair_imports import CleanedPair
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.stages.clean import bury, plan

@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella.db import answers, carried, chunks, jobs
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Outcome, Tick, Write
 
 

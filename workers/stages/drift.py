@@ -5,8 +5,9 @@ import sqlalchemy as sa
 
 from aparella import artifacts
 from aparella.db import chunks, jobs, models, records, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.workers import keepsakes
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import drift

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from aparella.db import changes, restarts
-from aparella.db.chunks import Claimed
+from aparella.db.leases import Claimed
 from aparella.workers.context import Outcome
 
 

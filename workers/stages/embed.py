@@ -6,8 +6,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella.db import copy, faults, jobs, partitions, records, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import statements
+from aparella.db.leases import Claimed
 from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
 

@@ -8,9 +8,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella.db import chunks, evaluations, jobs, models, pair_texts, pairs, records, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.evaluations import Query
+from aparella.db.leases import Claimed
 from aparella.db.models import Model
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.encoder import Vectors

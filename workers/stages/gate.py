@@ -5,8 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella.db import chunks, evaluations, jobs, models, stages
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.evaluation import gate
 from aparella.workers.evaluation.ranks import Ranked, Ranks

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aparella.db import changes, chunks, index, jobs, records, restarts, stages, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.db.partitions import partition
 from aparella.db.reporting import DEPTHS
 from aparella.db.tables import DIMENSIONS

@@ -4,8 +4,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from aparella.db import answers, faults, index, matches, records, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.fusion.candidates import DEPTH

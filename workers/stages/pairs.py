@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from aparella.db import chunks, imports, jobs, pair_imports, pair_rows, pair_sets
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.imports import Upload
+from aparella.db.leases import Claimed
 from aparella.db.pairs import PairSet
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.pairing import place

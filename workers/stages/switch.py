@@ -3,8 +3,9 @@
 import sqlalchemy as sa
 
 from aparella.db import chunks, jobs, models, partitions, records, registry, vectors
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.errors import JobError, TransientError
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.stages import embed

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from aparella.db import chunks, texts
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.stages.embed import FIRST_CHUNK
 from aparella.workers.text import clean

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from aparella import artifacts
 from aparella.db import chunks, faults, models, pair_texts, pairs, registry
-from aparella.db.chunks import Claimed, Failed
+from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
+from aparella.db.leases import Claimed
 from aparella.db.models import Model
 from aparella.db.pairs import Pair
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
