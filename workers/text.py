@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 CLEANER_VERSION = 1
 """Rises with every change that gives a text another result; models remember theirs."""
@@ -74,8 +75,15 @@ _EXPLAINED_BY: dict[str, frozenset[str]] = {}
 for _wrong, _char, _codec in _misreadings():
     _REPAIRS[_wrong] = _char
     _EXPLAINED_BY[_wrong] = _EXPLAINED_BY.get(_wrong, frozenset()) | {_codec}
-# Longest first: what was misread twice contains something that looks misread once.
-_WRONG = re.compile("|".join(map(re.escape, sorted(_REPAIRS, key=len, reverse=True))))
+
+
+@cache
+def _wrong_pattern() -> re.Pattern[str]:
+    """Every misreading, compiled when it is first wanted: a tenth of a second of a process's start.
+
+    Longest first: what was misread twice contains something that looks misread once.
+    """
+    return re.compile("|".join(map(re.escape, sorted(_REPAIRS, key=len, reverse=True))))
 
 
 def _is_doubtful(match: re.Match[str]) -> bool:
@@ -106,7 +114,7 @@ def _pass(text: str, explanations: list[frozenset[str]]) -> str:
         explanations.append(_EXPLAINED_BY[match[0]])
         return _REPAIRS[match[0]]
 
-    text = _WRONG.sub(repair, unicodedata.normalize("NFC", text))
+    text = _wrong_pattern().sub(repair, unicodedata.normalize("NFC", text))
     # After the repair: in a misread text no-break spaces and controls are halves of letters.
     return " ".join(text.translate(_REMOVED).split())
 
