@@ -4,7 +4,7 @@ Times are the database's, as those of `chunks` are.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,17 +15,17 @@ from aparella.errors import LeaseLostError
 # claim: ready -> leased, in one statement. The job must still run, and neither it nor the queue be
 # paused. SKIP LOCKED: a row that is being claimed or committed now is somebody else's anyway. An
 # expired lease is only found
-_READY = """
-    c.state = 'ready' AND c.available_at <= now() AND j.paused_at IS NULL
-    AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
-"""
-_CLAIM = """
+_CLAIM = sa.text("""
     WITH found AS MATERIALIZED (
         SELECT c.id, c.state, c.lease_token, c.job_id, j.state AS job_state, j.traceparent,
                s.handler, s.name AS stage_name, s.params, s.queue
         FROM chunk c JOIN job j ON j.id = c.job_id JOIN stage s ON s.id = c.stage_id
-        WHERE {which} AND j.state IN ('queued', 'running')
-        {first} FOR NO KEY UPDATE OF c SKIP LOCKED
+        WHERE c.id = :id
+          AND (c.state = 'ready' AND c.available_at <= now() AND j.paused_at IS NULL
+                 AND NOT EXISTS (SELECT FROM paused_queue p WHERE p.name = s.queue)
+               OR c.state = 'leased' AND c.lease_until < now())
+          AND j.state IN ('queued', 'running')
+        FOR NO KEY UPDATE OF c SKIP LOCKED
     ), started AS (
         UPDATE job j SET state = 'running', started_at = now() FROM found f
         WHERE j.id = f.job_id AND f.state = 'ready' AND f.job_state = 'queued'
@@ -41,24 +41,25 @@ _CLAIM = """
     SELECT f.id AS found, f.lease_token AS expired, l.*, f.handler, f.stage_name, f.params,
            f.queue, f.traceparent
     FROM found f LEFT JOIN leased l ON true
-"""
-_CLAIM_ONE = sa.text(
-    _CLAIM.format(
-        which=f"c.id = :id AND ({_READY} OR c.state = 'leased' AND c.lease_until < now())",
-        first="",
-    )
-)
-# claim_next: one that no message was sent for, in the order in which they would be
-_CLAIM_NEXT = sa.text(
-    _CLAIM.format(
-        which=f"""
-            c.stage_id = :stage AND c.sent_at IS NULL AND {_READY}
-            AND NOT EXISTS (SELECT FROM stage o
-                            WHERE o.state = 'running' AND o.queue = s.queue AND o.id <> s.id)
-        """,
-        first="ORDER BY c.parent_id IS NULL, c.id LIMIT 1",
-    )
-)
+""")
+# claim_next: of the chunks that no message was sent for, in the order in which they would be. What
+# is asked of the job, and of the other stages, is no join, so that the order is the index's own
+_CLAIM_NEXT = sa.text("""
+    UPDATE chunk
+    SET state = 'leased', attempt = attempt + 1, lease_token = lease_token + 1,
+        lease_until = now() + make_interval(secs => :lease), progress_at = now(),
+        leased_by = :worker, started_at = now()
+    WHERE id = (
+        SELECT c.id FROM chunk c
+        WHERE c.stage_id = :stage AND c.state = 'ready' AND c.sent_at IS NULL
+          AND c.available_at <= now()
+          AND EXISTS (SELECT FROM job WHERE id = :job AND state = 'running' AND paused_at IS NULL)
+          AND NOT EXISTS (SELECT FROM paused_queue WHERE name = :queue)
+          AND NOT EXISTS (SELECT FROM stage
+                          WHERE state = 'running' AND queue = :queue AND id <> :stage)
+        ORDER BY c.parent_id IS NULL, c.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id, kind, items, size, attempt, lease_token
+""")
 
 # heartbeat: prolongs the lease and brings back whether the job is being cancelled. Progress within
 # a chunk never goes back, even when another attempt starts from an older checkpoint.
@@ -135,24 +136,27 @@ def claim(
         is over. An expired one is not leased: its last attempt is to be settled first.
     """
     values = {"id": chunk_id, "worker": worker, "lease": seconds}
-    row = connection.execute(_CLAIM_ONE, values).first()
-    if row is not None and row.id is None:
+    row = connection.execute(_CLAIM, values).first()
+    if row is None:
+        return None
+    if row.id is None:
         return Expired(row.found, row.expired)
-    return _claimed(row)
+    return Claimed(**{name: getattr(row, name) for name in Claimed.__dataclass_fields__})
 
 
 def claim_next(
-    connection: sa.Connection, stage_id: int, *, worker: str, seconds: float
+    connection: sa.Connection, chunk: Claimed, *, worker: str, seconds: float
 ) -> Claimed | None:
-    """Lease the stage's next ready chunk, if no other stage shares its queue."""
-    values = {"stage": stage_id, "worker": worker, "lease": seconds}
-    return _claimed(connection.execute(_CLAIM_NEXT, values).first())
-
-
-def _claimed(row: sa.Row[Any] | None) -> Claimed | None:
-    if row is None:
-        return None
-    return Claimed(**{name: getattr(row, name) for name in Claimed.__dataclass_fields__})
+    """Lease the next ready chunk of the same stage, if no other stage shares its queue."""
+    values = {
+        "stage": chunk.stage_id,
+        "job": chunk.job_id,
+        "queue": chunk.queue,
+        "worker": worker,
+        "lease": seconds,
+    }
+    row = connection.execute(_CLAIM_NEXT, values).first()
+    return None if row is None else replace(chunk, **row._mapping)
 
 
 def heartbeat(

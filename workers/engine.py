@@ -44,9 +44,7 @@ def claim_next(
     Others' turns come first: not while another stage shares the queue.
     """
     with statements(db) as connection:
-        return leases.claim_next(
-            connection, chunk.stage_id, worker=worker, seconds=settings.lease_seconds
-        )
+        return leases.claim_next(connection, chunk, worker=worker, seconds=settings.lease_seconds)
 
 
 def commit(db: sa.Engine, chunk: leases.Claimed, write: Write) -> bool:

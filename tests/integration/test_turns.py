@@ -31,10 +31,13 @@ def planned(context: Context, items: int, *, queue: str = "match") -> tuple[int,
     return job_id, toy.chunk_ids(context.db, job_id, "ready")
 
 
-def following(context: Context, chunk_id: int) -> Claimed | None:
-    """What is claimed after that chunk, which is in hand."""
+def in_hand(context: Context, chunk_id: int) -> Claimed:
     chunk = drive.claim(context, chunk_id)
     assert chunk is not None
+    return chunk
+
+
+def following(context: Context, chunk: Claimed) -> Claimed | None:
     return engine.claim_next(context.db, context.settings, chunk, worker="test")
 
 
@@ -91,7 +94,7 @@ def test_a_chunk_that_has_a_message_is_left_to_it(context: Context) -> None:
     _, ready = planned(context, 4)
     with transaction(context.db) as connection:
         dispatch.mark_sent(connection, ready[:2])
-    found = following(context, ready[0])
+    found = following(context, in_hand(context, ready[0]))
     assert found is not None
     assert found.id == ready[2]
     assert found.lease_token == 1
@@ -100,21 +103,12 @@ def test_a_chunk_that_has_a_message_is_left_to_it(context: Context) -> None:
 def test_a_chunk_that_somebody_claims_now_is_passed_over(context: Context) -> None:
     _, ready = planned(context, 4)
     with transaction(context.db) as connection:
-        other = leases.claim_next(
-            connection, claimed_stage(context, ready[0]), worker="other", seconds=60
-        )
+        other = leases.claim_next(connection, in_hand(context, ready[0]), worker="x", seconds=60)
         assert other is not None
         assert other.id == ready[1]
-        found = engine.claim_next(context.db, context.settings, other, worker="test")
+        found = following(context, other)
     assert found is not None
     assert found.id == ready[2]
-
-
-def claimed_stage(context: Context, chunk_id: int) -> int:
-    """Claim a chunk; its stage."""
-    chunk = drive.claim(context, chunk_id)
-    assert chunk is not None
-    return chunk.stage_id
 
 
 def cancelled(context: Context, job_id: int) -> None:
@@ -145,7 +139,6 @@ def test_what_may_not_be_claimed_is_not_gone_on_with(
     context: Context, stop: Callable[[Context, int], None]
 ) -> None:
     job_id, ready = planned(context, 4)
-    chunk = drive.claim(context, ready[0])
-    assert chunk is not None
+    chunk = in_hand(context, ready[0])
     stop(context, job_id)
-    assert engine.claim_next(context.db, context.settings, chunk, worker="test") is None
+    assert following(context, chunk) is None
