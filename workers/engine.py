@@ -6,6 +6,9 @@ finds nothing left to do.
 """
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import sqlalchemy as sa
 
@@ -19,6 +22,8 @@ from aparella.workers.decisions import Cause
 from aparella.workers.stages import HANDLERS
 
 log = logging.getLogger(__name__)
+
+GoOn: TypeAlias = Callable[[sa.Connection], leases.Claimed | None]
 
 
 def claim(
@@ -36,29 +41,36 @@ def claim(
     return found
 
 
-def claim_next(
-    db: sa.Engine, settings: Settings, chunk: leases.Claimed, *, worker: str
-) -> leases.Claimed | None:
-    """Lease the next chunk after one that is done, of the same stage; None where that is not to be.
+@dataclass(frozen=True)
+class Committed:
+    """What is known of a stage whose chunk was committed.
 
-    Others' turns come first: not while another stage shares the queue.
+    Attributes:
+        many: it is surely not over; else somebody must `advance` it.
+        following: the next of its chunks, leased in the same transaction.
     """
-    with statements(db) as connection:
-        return leases.claim_next(connection, chunk, worker=worker, seconds=settings.lease_seconds)
+
+    many: bool = False
+    following: leases.Claimed | None = None
 
 
-def commit(db: sa.Engine, chunk: leases.Claimed, write: Write) -> bool:
+def commit(
+    db: sa.Engine, chunk: leases.Claimed, write: Write, *, go_on: GoOn = lambda _: None
+) -> Committed:
     """Write a chunk's results and mark it done, in one transaction, if the lease is still ours.
 
-    Returns:
-        Whether its stage is surely not over; else somebody must `advance` it.
+    Args:
+        db: to write to.
+        chunk: as claimed.
+        write: its results.
+        go_on: leases the stage's next chunk, if it is to be; asked where there are many.
 
     Raises:
         LeaseLostError: it is not: nothing was written.
     """
     with transaction(db) as connection:
         if not leases.fence(connection, chunk):
-            return False
+            return Committed()
         outcome = write(connection)
         many = leases.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
         if outcome.fatal is not None:
@@ -66,7 +78,7 @@ def commit(db: sa.Engine, chunk: leases.Claimed, write: Write) -> bool:
         # A plan has just made ready chunks, of which nobody knows yet.
         if chunk.kind == "plan":
             chunks.notify(connection)
-        return many
+        return Committed(many, go_on(connection) if many else None)
 
 
 def settle_expired(db: sa.Engine, settings: Settings, chunk_id: int, lease_token: int) -> None:

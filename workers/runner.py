@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, sleep, time_ns
 from typing import TypeVar
 
 import sqlalchemy as sa
 
 from aparella import logs, traces
-from aparella.db import stages
+from aparella.db import leases, stages
 from aparella.db.engine import transaction
 from aparella.db.leases import Claimed
 from aparella.errors import AparellaError, LeaseLostError, TransientError
@@ -40,16 +41,21 @@ def run_chunk(context: Context, chunk_id: int, *, worker: str) -> None:
         TransientError: the database is out of reach; the lease and the reconciler see to the rest.
     """
     until, began = monotonic() + _TURN, time_ns()
+
+    def go_on(connection: sa.Connection, done: Claimed) -> Claimed | None:
+        if monotonic() > until or draining.is_set():
+            return None
+        seconds = context.settings.lease_seconds
+        return leases.claim_next(connection, done, worker=worker, seconds=seconds)
+
     chunk = engine.claim(context.db, context.settings, chunk_id, worker=worker)
     while chunk is not None:
-        many = _traced(context, chunk, began)
-        if not many or monotonic() > until or draining.is_set():
-            return
+        chunk = _traced(context, chunk, began, partial(go_on, done=chunk))
         began = time_ns()
-        chunk = engine.claim_next(context.db, context.settings, chunk, worker=worker)
 
 
-def _traced(context: Context, chunk: Claimed, began: int) -> bool:
+def _traced(context: Context, chunk: Claimed, began: int, go_on: engine.GoOn) -> Claimed | None:
+    """Do a chunk in a span of its own; the one that is to be done next."""
     facts: dict[str, str | int] = {
         "job": chunk.job_id,
         "stage": chunk.stage_name,
@@ -68,23 +74,24 @@ def _traced(context: Context, chunk: Claimed, began: int) -> bool:
     with logs.about(**facts), traces.continued(chunk.traceparent), tracing as span:
         with traces.span("claim", since=began):
             pass  # It is over: it had to say first whose trace this is.
-        return _run(context, chunk, span)
+        return _run(context, chunk, span, go_on)
 
 
-def _run(context: Context, chunk: Claimed, span: traces.Span) -> bool:
-    """Whether it is done, and many more of its stage are ready."""
-    failed, many, begin = False, False, monotonic()
+def _run(context: Context, chunk: Claimed, span: traces.Span, go_on: engine.GoOn) -> Claimed | None:
+    failed, committed, begin = False, engine.Committed(), monotonic()
     with Heartbeat(context.db, context.settings, chunk) as heart:
         try:
             with traces.span("work"):
                 write = _work(context, chunk, heart.tick)
             with traces.span("commit"), heart.waiting():
-                many = _persist(context, lambda: engine.commit(context.db, chunk, write))
+                committed = _persist(
+                    context, lambda: engine.commit(context.db, chunk, write, go_on=go_on)
+                )
         except LeaseLostError as error:
             log.warning(_TAKEN, chunk.id)
             span.set(outcome=error.code)
             span.fail(error)
-            return False
+            return None
         except Exception as error:
             # Whatever a record causes is settled here, not lost.
             failed = True
@@ -96,9 +103,9 @@ def _run(context: Context, chunk: Claimed, span: traces.Span) -> bool:
         seconds = monotonic() - begin
         figures.own.chunk(chunk.handler, seconds, chunk.size)
         log.info("chunk %d of job %d: done in %.2f s", chunk.id, chunk.job_id, seconds)
-    if not many:
+    if not committed.many:
         engine.advance(context.db, chunk.stage_id, after_failure=failed)
-    return many
+    return committed.following
 
 
 def _work(context: Context, chunk: Claimed, tick: Tick) -> Write:

@@ -68,7 +68,6 @@ def _install_in_worker() -> None:
     from bench.faults.poison import Poisoned
 
     _patch(engine, "claim", _point("claimed"))
-    _patch(engine, "claim_next", _point("claimed"))
     _patch(leases, "fence", _point("fenced"))
     _patch(leases, "finish", _point("written"))
     _patch(engine, "commit", _point("worked", before=True))
@@ -116,17 +115,18 @@ def _switch_off(safeguard: str) -> None:
         _patch(Reconciler, "reconcile", lambda _: lambda _self: None)
     elif safeguard == "transaction":
 
-        def commit(db: Any, chunk: leases.Claimed, write: Any) -> None:
+        def commit(db: Any, chunk: leases.Claimed, write: Any, **_go_on: Any) -> Any:
             from bench.faults import points
 
             with transaction(db) as connection:
                 if not leases.fence(connection, chunk):
-                    return
+                    return engine.Committed()
                 outcome = write(connection)
             points.reach("between", chunk.id)
             with transaction(db) as connection:
                 leases.finish(connection, chunk, size=outcome.size, failed=outcome.failed)
                 chunks.notify(connection)
+            return engine.Committed()
 
         engine.commit = commit
 

@@ -284,7 +284,8 @@ class Life(RuleBasedStateMachine):
     @rule(target=hands, chunk=hands)
     def go_on(self, chunk: Claimed) -> MultipleResults[Claimed]:
         """Claim the next one of the stage, as a worker that has done a chunk does."""
-        found = engine.claim_next(self.plant.db, self.plant.context.settings, chunk, worker="test")
+        with transaction(self.plant.db) as connection:
+            found = leases.claim_next(connection, chunk, worker="test", seconds=3_600)
         if found is None:
             return multiple()
         assert found.stage_id == chunk.stage_id

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,8 @@ def in_hand(context: Context, chunk_id: int) -> Claimed:
 
 
 def following(context: Context, chunk: Claimed) -> Claimed | None:
-    return engine.claim_next(context.db, context.settings, chunk, worker="test")
+    with transaction(context.db) as connection:
+        return leases.claim_next(connection, chunk, worker="test", seconds=60)
 
 
 def test_a_message_is_worth_many_chunks_of_a_big_stage(context: Context) -> None:
@@ -63,9 +65,9 @@ def test_a_worker_that_is_drained_begins_nothing(
     job_id, ready = planned(context, CHUNKS)
     commit = engine.commit
 
-    def drained(*arguments: object) -> bool:
+    def drained(*arguments: Any, **named: Any) -> engine.Committed:
         draining.set()
-        return commit(*arguments)  # type: ignore[arg-type]
+        return commit(*arguments, **named)
 
     monkeypatch.setattr(engine, "commit", drained)
     try:
