@@ -52,7 +52,7 @@ def _matrix_mb(memory_bytes: int | None, processes: int, copies: int) -> int:
 CHUNK_SECONDS = 10.0
 """What a chunk should take: so much is done again when a worker is lost, and it is long enough for
 the claim and the commit not to count."""
-ROUNDS = 4
+ROUNDS = 8
 """Chunks that each process should get of a job at least, so that they end at about one time."""
 LEAST_CHUNK = 32
 
