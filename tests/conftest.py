@@ -14,7 +14,7 @@ settings.register_profile(
 )
 
 # As in a worker (`workers/__main__.py`), and before any test imports torch: tests run in several
-# processes at once, whose threads must neither spin while they wait nor wait for each other's cores.
+# processes at once, whose threads must neither spin while they wait nor wait for others' cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

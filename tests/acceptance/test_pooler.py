@@ -14,6 +14,7 @@ from subprocess import PIPE, STDOUT, Popen, run
 
 import httpx
 import psutil
+import pytest
 import sqlalchemy as sa
 
 from aparella.client import Client
@@ -215,6 +216,7 @@ def watched(on: Site, db: sa.Engine) -> Iterator[Watch]:
         looking.result()
 
 
+@pytest.mark.slow  # tests/integration/test_pooler.py is the quick one
 @needs_pgbouncer
 def test_a_job_behind_a_pooler_is_as_one_without(tmp_path: Path) -> None:
     with two_servers() as found, ExitStack() as opened:
