@@ -408,11 +408,11 @@ def test_chunks_follow_what_the_workers_have_measured(context: Context) -> None:
     context.settings.embed_chunk = None
     identity = worker(context.db, "worker", "embed")
     for job in ("first", "then"):
-        drive.imported(context, job, [(f"{n}", f"{job} {n}") for n in range(700)])
-    assert sizes(context, "first") == [125] * 5 + [75]
-    figures.own.chunk("embed", 10.0, 60)  # in ten seconds: but a share for each of four rounds
+        drive.imported(context, job, [(f"{n}", f"{job} {n}") for n in range(1_020)])
+    assert sizes(context, "first") == [125] * 8 + [20]
+    figures.own.chunk("embed", 10.0, 60)  # in ten seconds: less than a share for each round
     report(context.db, identity)
-    assert sizes(context, "then") == [60] * 11 + [40]
+    assert sizes(context, "then") == [60] * 17
 
 
 def sizes(context: Context, collection: str) -> list[int]:
