@@ -59,8 +59,10 @@ def trainers(stack: Stack) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack) -> None:
-    options = ("--pairs", "taught", "--epochs", "4", "--batch-size", "32", "--no-refit")
+@pytest.fixture(scope="module")
+def survived(taught: Stack) -> int:
+    """The job of a training, `killed`, whose process was killed on its way."""
+    options = ("--pairs", "taught", "--epochs", "2", "--batch-size", "32", "--no-refit")
     job = taught.json("train", "killed", "--from", thin.NAME, *options)
 
     def under_way() -> bool:
@@ -72,6 +74,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack) -> None:
     for process in trainers(taught):
         process.send_signal(signal.SIGKILL)
     taught.run("job", "watch", str(job["id"]))
+    return int(job["id"])
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack, survived: int) -> None:
     with taught.database().connect() as connection:
         row = connection.execute(
             sa.text("SELECT training, status FROM model WHERE name = 'killed'")
@@ -81,31 +87,29 @@ def test_a_killed_training_goes_on_from_its_checkpoint(taught: Stack) -> None:
                 "SELECT max(c.attempt) FROM chunk c JOIN stage s ON s.id = c.stage_id "
                 "WHERE c.job_id = :id AND s.handler = 'train' AND c.kind = 'work'"
             ),
-            {"id": job["id"]},
+            {"id": survived},
         ).scalar_one()
     assert row.status == "candidate"
     assert attempts == 2
     assert 0 < row.training["resumed_at"] < row.training["steps"]
 
 
+@pytest.mark.usefixtures("survived")
 def test_a_promotion_through_the_command(taught: Stack, tmp_path: Path) -> None:
-    options = ("--pairs", "taught", "--epochs", "1", "--no-refit")
-    shown = taught.run("train", "ours", "--from", thin.NAME, *options, "--wait")
-    assert "character trigrams" in shown.stdout
-    assert "ours@1" in taught.run("models").stdout
-    assert "sentence-transformers" in taught.run("model", "card", "ours@1").stdout
-    refused = taught.run("model", "promote", "ours@1", "--force", code=2)
+    assert "killed@1" in taught.run("models").stdout
+    assert "sentence-transformers" in taught.run("model", "card", "killed@1").stdout
+    refused = taught.run("model", "promote", "killed@1", "--force", code=2)
     assert "--reason" in refused.stderr + refused.stdout
-    taught.run("model", "promote", "ours@1", "--force", "--reason", "we looked", "--wait")
+    taught.run("model", "promote", "killed@1", "--force", "--reason", "we looked", "--wait")
     taught.run("match", "list", "catalogue", "--out", str(tmp_path / "out.csv"))
     latest = taught.json("jobs", "--limit", "1")
-    assert latest["model"] == "ours@1"
+    assert latest["model"] == "killed@1"
     back = taught.run("model", "rollback")
     assert "all-MiniLM-L6-v2@1" in back.stdout
-    taught.run("model", "export", "ours@1", str(tmp_path / "exported"))
+    taught.run("model", "export", "killed@1", str(tmp_path / "exported"))
     assert (tmp_path / "exported" / "modules.json").is_file()
-    taught.run("model", "retire", "ours@1")
-    gone = taught.run("match", "list", "catalogue", "--model", "ours@1", code=2)
+    taught.run("model", "retire", "killed@1")
+    gone = taught.run("match", "list", "catalogue", "--model", "killed@1", code=2)
     assert "retired" in gone.stderr
 
 
@@ -137,7 +141,8 @@ def test_what_the_readme_says_of_teaching(taught: Stack, tmp_path: Path) -> None
     for words in commands:
         # Quicker than a user would want it; what is promised of the rest holds as well.
         quick = ["--epochs", "1", "--from", thin.NAME] if words[0] == "train" else []
-        taught.run(*words, *quick, cwd=tmp_path)
+        shown = taught.run(*words, *quick, cwd=tmp_path).stdout
+        assert words[0] != "train" or "character trigrams" in shown
 
 
 @pytest.mark.slow
