@@ -60,7 +60,7 @@ def shortened(folder: Path) -> Path:
             rows = [row for row in csv.DictReader(file) if row[key] in kept[key]]
         for row in rows:
             # Few words, so that a training takes seconds: it is the story that is tested.
-            row["description"] = row["description"][-25:]
+            row["description"] = row["description"][-15:]
         _write(folder / f"{name}.csv", rows)
     _write(folder / "pairs.csv", pairs)
     return folder
