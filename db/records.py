@@ -176,6 +176,15 @@ def texts(connection: sa.Connection, record_ids: Sequence[int]) -> list[str]:
     return list(connection.execute(query, {"ids": list(record_ids)}).scalars())
 
 
+def attributes(connection: sa.Connection, record_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The attributes of these records, by id, of those that have some."""
+    query = sa.text("""
+        SELECT id, attributes FROM record WHERE id = ANY(:ids) AND attributes <> '{}'
+    """)
+    rows = connection.execute(query, {"ids": list(record_ids)})
+    return {row.id: row.attributes for row in rows}
+
+
 def text_pages(
     engine: sa.Engine, collection_id: int, *, size: int = 10_000
 ) -> Iterator[tuple[NDArray[np.int64], list[str]]]:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from aparella.workers.encoder import SentenceEncoder, Vectors
 from aparella.workers.evaluation import split
 from aparella.workers.features import abbreviations
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
 from aparella.workers.fusion.corpus import Corpus, Lines
+from aparella.workers.fusion.evidence import compare_attributes
 from aparella.workers.fusion.learning import MIN_QUERIES, Known, learn
 from aparella.workers.fusion.model import Fusion, default
 from aparella.workers.matching import DECIMALS
@@ -23,8 +25,8 @@ POOL = 10_000
 """Catalogue texts that are encoded for each set and half: those that letters and words bring up,
 the right ones, and at random as many others as there is room for."""
 MOST_QUERIES = 5_000
-"""Queries of a set that the fusion learns from: its 31 weights need no more, and each has some 20
-candidates of 31 numbers in memory."""
+"""Queries of a set that the fusion learns from: its 33 weights need no more, and each has some 20
+candidates of 33 numbers in memory."""
 _HALVES = (0, 1)
 
 
@@ -53,6 +55,19 @@ class Placed:
     fold: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is known of a set's records beside their texts: attributes by text.
+
+    Attributes:
+        lines: of the list's.
+        records: of the catalogue's.
+    """
+
+    lines: Mapping[str, Attributes]
+    records: Mapping[str, Attributes]
+
+
 Sets = Mapping[str, Sequence[Placed]]
 Train = Callable[[int, Sets], Path]
 """Trains a model on the pairs of one half (0: even folds, 1: odd ones) and gives its folder."""
@@ -73,6 +88,7 @@ def teach(
     catalogues: Mapping[str, Sequence[str]],
     train: Train,
     tick: Callable[[], None],
+    beside: Mapping[str, Beside] | None = None,
 ) -> Fusion:
     """Learn a fusion for a model from the pairs that the model was trained on.
 
@@ -86,6 +102,7 @@ def teach(
             added, and stand for the catalogue where there is none.
         train: of a half.
         tick: called now and then; what it raises ends the work.
+        beside: attributes by set, of the sets that have some.
 
     Returns:
         The default fusion where there are too few pairs to learn from.
@@ -112,7 +129,8 @@ def teach(
                 ) -> Vectors:
                     return by.encode(texts, lambda _: tick())
 
-                parts.append(_part(unseen, corpus, encode, learnt[1 - half]))
+                known = (beside or {}).get(name)
+                parts.append(_part(unseen, corpus, encode, learnt[1 - half], known))
             tick()
     counts = {name: len(pairs) for name, pairs in placed.items()}
     everything = abbreviations.learn(pair for half in _HALVES for pair in _texts(placed, half))
@@ -161,6 +179,7 @@ def _part(
     corpus: Corpus,
     encode: Callable[[Sequence[str]], Vectors],
     learnt: abbreviations.Abbreviations,
+    beside: Beside | None = None,
 ) -> _Part:
     """Candidates of the pairs' queries, their evidence, and which are right."""
     row_of = {text: row for row, text in enumerate(corpus.texts)}
@@ -189,7 +208,13 @@ def _part(
         vectors[np.searchsorted(pool, found.row)],
     )
     features = lines.features(found, score.round(DECIMALS).astype(np.float32), learnt)
-    both = zip(found.query.tolist(), found.row.tolist(), strict=True)
+    both = list(zip(found.query.tolist(), found.row.tolist(), strict=True))
+    if beside is not None:
+        compare_attributes(
+            features,
+            [beside.lines.get(texts[query], {}) for query, _ in both],
+            [beside.records.get(corpus.texts[row], {}) for _, row in both],
+        )
     return _Part(
         candidates=found,
         features=features,

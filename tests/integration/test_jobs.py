@@ -1,11 +1,15 @@
 """Jobs from end to end in one process: import, embed, index, match, on a real database."""
 
+import pytest
 import sqlalchemy as sa
 
 from aparella.db import jobs, stages
 from aparella.db.engine import transaction
+from aparella.db.records import UploadRow
+from aparella.workers import context as worker_context
 from aparella.workers.context import Context
 from tests.integration import drive
+from tests.integration.trigrams import GramEncoder
 
 LIST = [(f"L{i}", f"XERINGA {i}ML ESTERIL") for i in range(30)]
 CATALOGUE = [(f"C{i}", f"XERINGUES, XERINGA DE {i} ML, ESTÈRIL, 1ÚS") for i in range(50)]
@@ -31,6 +35,39 @@ def test_a_match_job_ranks_every_source_record(context: Context) -> None:
         ("index", 1, 1),
         ("match", 30, 30),
     ]
+
+
+def test_attributes_that_both_have_tell_candidates_apart(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.settings.encoder = "sentence-transformers"  # a stand-in's vectors are not weighed
+    monkeypatch.setattr(worker_context, "load_encoder", lambda *_: GramEncoder())
+
+    def rows(*found: tuple[str, str, str, str]) -> list[UploadRow]:
+        return [
+            UploadRow(number, key, text, {"brand": brand, "price": price})
+            for number, (key, text, brand, price) in enumerate(found, 2)
+        ]
+
+    green = "CAMERA BAG GREEN"
+    lines = rows(("a", green, "SONY", "40"), ("b", green, "Canon", "90"))
+    records = rows(
+        ("s", "CAMERA BAG BLACK", "Sony", "39.90"), ("c", "CAMERA BAG BROWN", "Canon Inc.", "89")
+    )
+    for name, some in (("list", lines), ("catalogue", records)):
+        drive.upload(context.db, name, [], more=some)
+    drive.run(context)
+    job_id = drive.match(context.db, "list", "catalogue")
+    drive.run(context)
+    with transaction(context.db) as connection:
+        first = connection.execute(
+            sa.text(
+                "SELECT s.key, t.key FROM match m JOIN record s ON s.id = m.source_id "
+                "JOIN record t ON t.id = m.target_id WHERE m.job_id = :id AND m.rank = 1 ORDER BY 1"
+            ),
+            {"id": job_id},
+        )
+        assert [tuple(row) for row in first] == [("a", "s"), ("b", "c")]
 
 
 def test_hnsw_gives_the_same_first_candidates(context: Context) -> None:

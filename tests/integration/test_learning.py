@@ -15,12 +15,14 @@ from aparella.api.app import create_app
 from aparella.client import modeltar
 from aparella.db import jobs, models, partitions
 from aparella.db.engine import create, transaction
+from aparella.db.records import UploadRow
 from aparella.settings import Settings
 from aparella.workers import engine
 from aparella.workers.context import Context
 from aparella.workers.decisions import Cause
+from aparella.workers.fusion.evidence import FEATURES
 from aparella.workers.runner import run_chunk
-from aparella.workers.stages import HANDLERS
+from aparella.workers.stages import HANDLERS, train
 from tests import thin
 from tests.integration import drive
 
@@ -92,8 +94,11 @@ def known(settings: Settings) -> Iterator[TestClient]:
 
 def teach(api: TestClient, context: Context) -> None:
     """Import a list, a catalogue, and the pairs between all their lines."""
-    lines = [(f"L{i}", f"{THINGS[i % 6]} {i}MM") for i in range(LINES)]
-    drive.imported(context, "list", lines)
+    lines = [
+        UploadRow(i + 2, f"L{i}", f"{THINGS[i % 6]} {i}MM", {"family": THINGS[i % 6].lower()})
+        for i in range(LINES)
+    ]
+    drive.upload(context.db, "list", [], more=lines)
     rows = "".join(
         f'C{i},"{THINGS[i % 6]}S, {THINGS[i % 6]} DE {i} MM",{THINGS[i % 6]}\n'
         for i in range(LINES)
@@ -123,6 +128,17 @@ def ask(api: TestClient, context: Context, **request: Any) -> jobs.Job:
 def promoted(db: sa.Engine) -> models.Model:
     with transaction(db) as connection:
         return models.find_model(connection, None)
+
+
+def test_a_fusion_learns_from_attributes_that_both_sides_have(context: Context) -> None:
+    with transaction(context.db) as connection:
+        model = models.find_model(connection, "hospital@1")
+        found = train._beside(connection, model, train._pairs(connection, model), {})["known"]
+    assert found.lines["SONDA 1MM"] == {"family": "sonda"}
+    assert found.records["SONDAS, SONDA DE 1 MM"] == {"family": "SONDA"}
+    fusion = context.fusion(model.id, lambda *_: None)
+    weight = dict(zip(FEATURES, fusion.weights.tolist(), strict=True))
+    assert weight["attributes_agreeing"] > 0
 
 
 def test_a_training_leaves_a_judged_candidate(context: Context, known: TestClient) -> None:

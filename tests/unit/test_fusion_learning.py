@@ -97,6 +97,16 @@ def test_it_is_read_back_to_the_bit(tmp_path) -> None:  # type: ignore[no-untype
     )
 
 
+def test_a_model_from_before_attributes_gives_them_no_weight(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    stored = default().to_json()
+    for name in ("attributes_agreeing", "attributes_contradicting"):
+        del stored["features"][name]
+    (tmp_path / FILE_NAME).write_text(json.dumps(stored))
+    read = Fusion.load(tmp_path)
+    assert read.weights[COLUMNS.index("attributes_agreeing")] == 0
+    assert read.weights[COLUMNS.index("cosine")] == default().weights[COLUMNS.index("cosine")]
+
+
 def test_a_folder_without_one_has_the_default(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert Fusion.load(tmp_path) is default()
     assert Fusion.load(None) is default()

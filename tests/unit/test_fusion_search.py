@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aparella.workers.features.abbreviations import Abbreviations
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.features.words import fold
 from aparella.workers.fusion.candidates import Candidates, lexical, unite
 from aparella.workers.fusion.corpus import Corpus, Lines
@@ -100,6 +101,29 @@ def test_records_of_one_text_are_all_found() -> None:
     shelf = Shelf.build(np.array([7, 5, 9]), ["AGULLA 14G", "AGULLA 14G", "XERINGA"])
     assert shelf.rows(np.array([9, 5, 7, 4])).tolist() == [1, 0, 0, -1]
     assert shelf.ids.tolist() == [5, 7, 9]
+
+
+def test_attributes_tell_records_apart_that_their_texts_do_not() -> None:
+    shelf = Shelf.build(np.arange(3), ["CAMERA BAG BLACK", "CAMERA BAG BROWN", "TRIPOD"])
+    of_records = {0: {"brand": "Sony", "price": "40"}, 1: {"brand": "Canon", "price": "95"}}
+
+    def ask(brand: str, price: str) -> Answers:
+        def beside(
+            places: NDArray[np.int64], ids: NDArray[np.int64]
+        ) -> tuple[list[Attributes], list[Attributes]]:
+            line: Attributes = {"brand": brand, "price": price}
+            return [line for _ in places], [of_records.get(i, {}) for i in ids.tolist()]
+
+        return search(
+            *(shelf, default(), ["CAMERA BAG GREEN"]),
+            (np.full((1, 10), -1), np.full((1, 10), np.nan, dtype=np.float32)),
+            lambda _, ids: np.full(len(ids), 0.5, dtype=np.float32),
+            *(4, np.array([-1]), lambda _: None),
+            beside=beside,
+        )
+
+    assert ask("SONY", "38").ids[0, 0] == 0
+    assert ask("CANON", "99").ids[0, 0] == 1
 
 
 def test_what_the_vectors_alone_found_follows() -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from aparella.workers import teaching
 from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.fusion.corpus import Corpus
+from aparella.workers.fusion.evidence import FEATURES
 from aparella.workers.fusion.model import default
-from aparella.workers.teaching import Placed, teach
+from aparella.workers.teaching import Beside, Placed, teach
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,26 @@ def test_a_text_of_two_sets_is_in_one_half() -> None:
                 halves.setdefault(text, set()).add(pair.fold % 2)
     assert halves
     assert all(len(found) == 1 for found in halves.values())
+
+
+def test_attributes_are_compared_by_text() -> None:
+    pairs = [Placed("BAG", "BAG BLACK", 0)]
+    beside = Beside({"BAG": {"price": "40"}}, {"BAG BLACK": {"price": 41}, "BAG RED": {"price": 9}})
+
+    def encode(some: object) -> np.ndarray:
+        return np.eye(4, 384, dtype=np.float32)[: len(list(some))]  # type: ignore[call-overload]
+
+    corpus = Corpus(["BAG BLACK", "BAG RED", "BAG BLUE"])
+    part = teaching._part(pairs, corpus, encode, Abbreviations(), beside)
+    columns = list(FEATURES)
+    said = {
+        corpus.texts[row]: (
+            part.features[place, columns.index("attributes_agreeing")],
+            part.features[place, columns.index("attributes_contradicting")],
+        )
+        for place, row in enumerate(part.candidates.row.tolist())
+    }
+    assert said == {"BAG BLACK": (1, 0), "BAG RED": (0, 1), "BAG BLUE": (0, 0)}
 
 
 def test_a_line_is_not_its_own_answer() -> None:

@@ -1,16 +1,17 @@
 """The evidence for each candidate: one number a feature, larger is more alike unless it says so."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aparella.workers.features import codes, negations
+from aparella.workers.features import attributes, codes, negations
 from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.features.agreement import agreement
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import Candidates
 from aparella.workers.fusion.facts import Facts
 from aparella.workers.fusion.lexical import Rows, Sparse, products
@@ -49,6 +50,8 @@ FEATURES: dict[str, int] = {
     "contradicting_negations": -1,
     "length_ratio": 0,
     "length_difference": 0,
+    "attributes_agreeing": 1,
+    "attributes_contradicting": -1,
 }
 """Each feature, and the sign that its weight may have: 1 for what speaks for a candidate, -1 for
 what speaks against it, 0 for either. What is known beforehand need not be learnt from few pairs.
@@ -64,6 +67,7 @@ what speaks against it, 0 for either. What is known beforehand need not be learn
   none in common.
 - `figures_…`: shares of the numbers as written; `missed_figures`: both have some, none in common.
 - `agreeing_…`, `contradicting_…`: how many measures or negations, at most 3.
+- `attributes_…`: how many of the records' attributes, at most 3; see `features.attributes`.
 - `length_ratio`: ln of candidate's by query's letters; `length_difference`: its absolute value.
 """
 
@@ -87,7 +91,9 @@ def matrix(
     catalogue: Lists,
     abbreviations: Abbreviations,
 ) -> Matrix:
-    """All features of all candidates, float64 (n, len(FEATURES)).
+    """All features of all candidates' texts, float64 (n, len(FEATURES)).
+
+    Those of attributes are 0: `compare_attributes` fills them in.
 
     A candidate's features depend on its query and the query's other candidates alone.
 
@@ -107,6 +113,15 @@ def matrix(
     _stated(found, candidates, queries.facts, catalogue.facts, abbreviations)
     relate(found, candidates)
     return found
+
+
+def compare_attributes(
+    found: Matrix, lines: Sequence[Attributes], records: Sequence[Attributes]
+) -> None:
+    """Fill in, in place, what the attributes of each pair's line and record say, (n,) each."""
+    counts = [attributes.comparison(a, b) for a, b in zip(lines, records, strict=True)]
+    columns = [_COLUMN["attributes_agreeing"], _COLUMN["attributes_contradicting"]]
+    found[:, columns] = np.minimum(np.array(counts).reshape(-1, 2), _MOST)
 
 
 def relate(found: Matrix, candidates: Candidates) -> None:

@@ -21,6 +21,8 @@ from aparella.workers.fusion.ranker import Vector
 
 FILE_NAME = "fusion.json"
 _VERSION = 1
+_UNWEIGHED = dict.fromkeys(("attributes_agreeing", "attributes_contradicting"), (0.0, 1.0, 0.0))
+"""Features that models learnt nothing of until they were added: mean, scale, weight."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def _named(
 def _listed(
     names: Mapping[str, int] | tuple[str, ...], stored: Mapping[str, Any]
 ) -> tuple[Vector, Vector, Vector]:
-    if set(stored) != set(names):
+    known = {**_UNWEIGHED, **stored} if names is FEATURES else stored
+    if set(known) != set(names):
         raise ValueError(f"features {sorted(stored)}")
-    mean, scale, weights = np.array([stored[name] for name in names], dtype=np.float64).T
+    mean, scale, weights = np.array([known[name] for name in names], dtype=np.float64).T
     return mean, scale, weights

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
 from aparella.workers.fusion.confidence import firsts
 from aparella.workers.fusion.corpus import Corpus, Lines
-from aparella.workers.fusion.evidence import FEATURES
+from aparella.workers.fusion.evidence import FEATURES, compare_attributes
 from aparella.workers.fusion.explanation import Explanation, explain
 from aparella.workers.fusion.model import Fusion
 
@@ -24,6 +25,8 @@ Scores = NDArray[np.float32]
 Cosine = Callable[[Ids, Ids], Scores]
 """Places of lines and record ids, (n,) each, to the cosines of their vectors, (n,), NaN where a
 record has none."""
+Beside = Callable[[Ids, Ids], tuple[Sequence[Attributes], Sequence[Attributes]]]
+"""Places of lines and record ids, (n,) each, to the attributes of both, (n,) each."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def search(
     k: int,
     exclude: Ids,
     progress: Callable[[int], None],
+    beside: Beside | None = None,
 ) -> Answers:
     """Rank the records for each line.
 
@@ -106,6 +110,7 @@ def search(
         k: records wanted.
         exclude: int64 (m,): a record that is not to be found by this line.
         progress: called with the lines done since the last call.
+        beside: what is known of both beside their texts; None: nothing of the lines.
     """
     m = len(texts)
     answers = Answers(
@@ -117,7 +122,7 @@ def search(
     )
     for start in range(0, m, _BLOCK):
         part = range(start, min(start + _BLOCK, m))
-        _search_block(shelf, fusion, texts, dense, cosine, exclude, part, answers)
+        _search_block(shelf, fusion, texts, dense, cosine, beside, exclude, part, answers)
         progress(len(part))
     return answers
 
@@ -128,6 +133,7 @@ def _search_block(
     texts: Sequence[str],
     dense: tuple[Ids, Scores],
     cosine: Cosine,
+    beside: Beside | None,
     exclude: Ids,
     part: range,
     answers: Answers,
@@ -141,9 +147,11 @@ def _search_block(
     record = shelf.ids[np.minimum(first + own, first + count - 1)]
     score = cosine(found.query + part.start, record)
     kept = ~(own & (count == 1)) & ~np.isnan(score)
-    found, score = found.where(kept), score[kept]
+    found, score, record = found.where(kept), score[kept], record[kept]
     if len(found):
         features = lines.features(found, score, fusion.abbreviations)
+        if beside is not None:
+            compare_attributes(features, *beside(found.query + part.start, record))
         utility = fusion.utilities(features)
         leading = firsts(found, features, utility)
         share = fusion.shares(found, utility, leading).round(DECIMALS)

@@ -26,6 +26,7 @@ _EVIDENCE: Mapping[str, tuple[str, str, str]] = {
     "agreeing": ("les mesures", "las medidas", "measures"),
     "contradicting": ("les contradiccions", "las contradicciones", "contradictions"),
     "length": ("la llargada", "la longitud", "length"),
+    "attributes": ("els atributs", "los atributos", "attributes"),
     "one": ("l'assignació un a un", "la asignación uno a uno", "one-to-one assignment"),
 }
 """How the first word of a feature's name is said."""

@@ -9,6 +9,7 @@ from aparella.db.engine import transaction
 from aparella.db.leases import Claimed
 from aparella.workers import pacing
 from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import DEPTH
 from aparella.workers.fusion.search import Answers, search
 from aparella.workers.matching import DECIMALS, Ids, Scores, top_k
@@ -127,6 +128,7 @@ def _fuse(
     shelf = context.shelf(collection_id, chunk.params["stamp"], tick)
     with transaction(context.db) as connection:
         texts = records.texts(connection, source.ids.tolist())
+        own = records.attributes(connection, source.ids.tolist())
 
     def cosine(places: Ids, ids: Ids) -> Scores:
         wanted = np.unique(ids)
@@ -144,8 +146,17 @@ def _fuse(
         scores[here] = np.einsum("ij,ij->i", left, right).round(DECIMALS)
         return scores
 
+    def beside(places: Ids, ids: Ids) -> tuple[list[Attributes], list[Attributes]]:
+        with transaction(context.db) as connection:
+            known = records.attributes(connection, np.unique(ids).tolist())
+        lines: list[Attributes] = [own.get(i, {}) for i in source.ids[places].tolist()]
+        return lines, [known.get(i, {}) for i in ids.tolist()]
+
     fusion = context.fusion(model_id, tick)
-    return search(*(shelf, fusion, texts, near, cosine, chunk.params["k"], source.ids, tick))
+    return search(
+        *(shelf, fusion, texts, near, cosine, chunk.params["k"], source.ids, tick),
+        beside=beside if own else None,
+    )
 
 
 def _accepted(found: Answers, threshold: float | None) -> list[bool]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -24,6 +24,9 @@ from aparella.workers.text import text_hash
 from aparella.workers.training.checkpoints import Checkpoints
 from aparella.workers.training.pairs import Rejection, TrainingPair
 from aparella.workers.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aparella.workers.teaching import Beside
 
 LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "numpy")
 CATALOGUE_TEXTS = 50_000
@@ -66,6 +69,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         known = _pairs(connection, model)
         held_out = _pairs(connection, model, held_out=True)
         catalogues = _catalogues(connection, model)
+        beside = _beside(connection, model, known, catalogues)
     recipe = Recipe.from_dict(model.training["recipe"])
     done = 0
 
@@ -135,6 +139,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     catalogues,
                     train_half,
                     lambda: tick(0, {"part": "fusion: comparing"}),
+                    beside,
                 )
                 for half in halves:
                     half.clear()
@@ -209,6 +214,28 @@ def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]
         )
         if (texts := pair_texts.catalogue(connection, set_id, limit=CATALOGUE_TEXTS))
     }
+
+
+def _beside(
+    connection: sa.Connection,
+    model: Model,
+    known: dict[str, list[Pair]],
+    catalogues: dict[str, list[str]],
+) -> "dict[str, Beside]":
+    """For each pair set whose lines and records both have attributes, these."""
+    from aparella.workers.teaching import Beside
+
+    found: dict[str, Beside] = {}
+    for name, set_id in zip(model.training["pairs"], model.training["pair_set_ids"], strict=True):
+        sources = [p.source_hash for p in known[name]]
+        lines = pair_texts.attributes(connection, set_id, "source", sources)
+        if lines:
+            targets = [p.target_hash for p in known[name]]
+            targets += [text_hash(text) for text in catalogues.get(name, ())]
+            records = pair_texts.attributes(connection, set_id, "target", targets)
+            if records:
+                found[name] = Beside(lines, records)
+    return found
 
 
 def _training_pair(pair: Pair) -> TrainingPair:
