@@ -15,7 +15,7 @@ from aparella.api.uploads.wording import file_label, quoted
 from aparella.db import jobs, records
 from aparella.db.engine import transaction
 from aparella.db.records import UploadRow
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.contracts import Name
 
 VERDICTS = ("accept", "reject", "none")
@@ -74,7 +74,7 @@ def enqueue(
             connection,
             kind="decisions",
             params=params,
-            plan=contracts.decisions_stages(upload_id, source_id, target_id),
+            plan=pipelines.decisions_stages(upload_id, source_id, target_id),
             model_id=None,
         )
     return job_id

@@ -20,7 +20,7 @@ from aparella.db import jobs, records
 from aparella.db.engine import transaction
 from aparella.errors import InputError, ResourceExhaustedError
 from aparella.settings import Settings
-from aparella.workers import contracts
+from aparella.workers import pipelines
 
 _BLOCK = 1 << 20
 _HEAD = 16
@@ -213,7 +213,7 @@ def enqueue(
             connection,
             kind="import",
             params=params,
-            plan=contracts.import_stages(upload_id),
+            plan=pipelines.import_stages(upload_id),
             model_id=None,
         )
     return job_id

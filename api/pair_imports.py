@@ -15,7 +15,7 @@ from aparella.api.uploads.wording import file_label
 from aparella.db import jobs, pair_sets, records
 from aparella.db.engine import transaction
 from aparella.errors import InputError
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.contracts import Name
 
 Column = Annotated[Word, Field(min_length=1)]
@@ -98,7 +98,7 @@ def enqueue(
             connection,
             kind="pairs",
             params=params,
-            plan=contracts.pairs_stages(upload_id, pair_set_id, texts=texts),
+            plan=pipelines.pairs_stages(upload_id, pair_set_id, texts=texts),
             model_id=None,
         )
     return job_id

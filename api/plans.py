@@ -11,15 +11,12 @@ from aparella.db.jobs import NewStage
 from aparella.db.models import Model
 from aparella.db.pairs import PairSet
 from aparella.errors import InputError
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.contracts import (
-    Catalogue,
     EmbedRequest,
-    Entrant,
     EvaluateRequest,
     IndexRequest,
     JobRequest,
-    Judge,
     MatchRequest,
     PromoteRequest,
     TrainRequest,
@@ -27,6 +24,7 @@ from aparella.workers.contracts import (
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
 from aparella.workers.fusion.promise import Promise, Trials, promise
+from aparella.workers.pipelines import Catalogue, Entrant, Judge
 from aparella.workers.text import CLEANER_VERSION
 from aparella.workers.training import recipe
 
@@ -61,7 +59,7 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
             source_id = _records(connection, "source", request.source)
             target_id = _records(connection, "target", request.target)
             promised = _promise(connection, model, request, source_id, target_id)
-            stages = contracts.match_stages(
+            stages = pipelines.match_stages(
                 *(model.id, source_id, target_id, request.k),
                 scoring=request.scoring,
                 threshold=promised.threshold if promised else None,
@@ -72,10 +70,10 @@ def plan(connection: sa.Connection, request: JobRequest) -> JobPlan:
             return JobPlan(model.id, stages, {"auto_accept": vars(promised)} if promised else {})
         case EmbedRequest():
             collection_id = _records(connection, "collection", request.collection)
-            return JobPlan(model.id, contracts.embed_stages(model.id, collection_id))
+            return JobPlan(model.id, pipelines.embed_stages(model.id, collection_id))
         case IndexRequest():
             collection_id = _records(connection, "collection", request.collection)
-            return JobPlan(model.id, contracts.index_stages(model.id, collection_id))
+            return JobPlan(model.id, pipelines.index_stages(model.id, collection_id))
 
 
 def _earlier(connection: sa.Connection, request: MatchRequest) -> int | None:
@@ -170,9 +168,9 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     ]
     promoted = models.find_model(connection, None)
     references = {one.id: str(one) for one in (base, promoted)}
-    stages = contracts.train_stages(model.id, entrants, _judges(sets), references, request.category)
+    stages = pipelines.train_stages(model.id, entrants, _judges(sets), references, request.category)
     if request.promote:
-        stages += contracts.promote_stages(
+        stages += pipelines.promote_stages(
             model.id,
             _catalogues(connection, promoted.id),
             request={"reason": None, "by": request.by},
@@ -191,7 +189,7 @@ def _evaluate(connection: sa.Connection, request: EvaluateRequest) -> JobPlan:
     # held-out folds, few as they may be.
     folds = sorted(protocol.rounds[0].test)
     promoted = models.find_model(connection, None)
-    stages = contracts.evaluate_stages(
+    stages = pipelines.evaluate_stages(
         model.id,
         [Entrant(model.id, tuple(folds))],
         _judges([one]),
@@ -207,7 +205,7 @@ def _promote(connection: sa.Connection, request: PromoteRequest) -> JobPlan:
         promoted = models.find_model(connection, None)
         if model.id == promoted.id:
             raise InputError(f"{model} is promoted already.", code="already_promoted")
-    stages = contracts.promote_stages(
+    stages = pipelines.promote_stages(
         model.id,
         _catalogues(connection, promoted.id),
         request={"reason": request.reason, "by": request.by},

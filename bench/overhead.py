@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aparella.db import jobs, models, records
 from aparella.db.engine import transaction
 from aparella.db.records import UploadRow
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.devices import use_threads
 from aparella.workers.encoder import SentenceEncoder, Vectors
 from aparella.workers.matching import Catalogue, top_k
@@ -97,7 +97,7 @@ def imported(on: Stack, name: str, lines: list[str]) -> None:
         )
         rows = (UploadRow(n, str(n), line, {}) for n, line in enumerate(lines))
         records.copy_upload_rows(connection, upload_id, rows)
-        plan = contracts.import_stages(upload_id)
+        plan = pipelines.import_stages(upload_id)
         job_id, _ = jobs.create(
             connection, kind="import", params={"collection": name}, plan=plan, model_id=None
         )
@@ -109,7 +109,7 @@ def matched(on: Stack, source: str, target: str, *, scoring: str = "cosine") -> 
     start = time.perf_counter()
     with transaction(on.db) as connection:
         model = models.find_model(connection, None)
-        plan = contracts.match_stages(
+        plan = pipelines.match_stages(
             model.id,
             records.collection_id(connection, source),
             records.collection_id(connection, target),

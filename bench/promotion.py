@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from aparella.artifacts import Artifact
 from aparella.db import index, jobs, models, partitions, records, registry
 from aparella.db.engine import transaction
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.text import CLEANER_VERSION
 from bench._pairs import Figure
 from bench._services import Stack, finished, stack, workers
@@ -108,7 +108,7 @@ def _job(on: Stack, kind: str) -> int:
         collection_id = records.collection_id(connection, "catalogue")
         model = models.find_model(connection, None)
         if kind == "index":
-            plan = contracts.index_stages(model.id, collection_id)
+            plan = pipelines.index_stages(model.id, collection_id)
         else:
             # The same files under another name: with the stand-in no file is read.
             model = registry.register(
@@ -120,10 +120,10 @@ def _job(on: Stack, kind: str) -> int:
                 cleaner_version=CLEANER_VERSION,
             )
             current = models.find_model(connection, None)
-            plan = contracts.promote_stages(
+            plan = pipelines.promote_stages(
                 model.id,
                 [
-                    contracts.Catalogue(*one)
+                    pipelines.Catalogue(*one)
                     for one in partitions.collections(connection, current.id)
                 ],
                 request={"reason": "measured", "by": None},

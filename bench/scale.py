@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from aparella.db import jobs, models, records
 from aparella.db.engine import transaction
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.stages.embed import FIRST_CHUNK
 from bench._pairs import Figure
 from bench._services import Stack, finished, process, stack, variables, workers
@@ -152,7 +152,7 @@ def embedded(on: Stack, name: str) -> float:
             connection,
             kind="embed",
             params={"collection": name},
-            plan=contracts.embed_stages(model.id, collection_id),
+            plan=pipelines.embed_stages(model.id, collection_id),
             model_id=model.id,
         )
     finished(on.db, job_id)

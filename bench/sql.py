@@ -21,7 +21,7 @@ from aparella.db import copy, index, jobs, models, partitions, records, vectors
 from aparella.db.engine import transaction
 from aparella.db.reporting import DEPTHS
 from aparella.db.tables import DIMENSIONS
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.context import Context
 from aparella.workers.matching import Catalogue, recall, top_k
 from aparella.workers.runner import run_chunk
@@ -238,7 +238,7 @@ def _bulk(context: Context, shelf: Shelf) -> Figure:
     def by_job() -> float:
         start = time.perf_counter()
         with transaction(db) as connection:
-            plan = contracts.match_stages(shelf.model_id, lines.id, shelf.id, K)
+            plan = pipelines.match_stages(shelf.model_id, lines.id, shelf.id, K)
             job_id, _ = jobs.create(
                 connection, kind="match", params={}, plan=plan, model_id=shelf.model_id
             )

@@ -36,7 +36,7 @@ from aparella.db.dispatch import Load
 from aparella.db.engine import create, transaction
 from aparella.errors import AparellaError, ServiceUnavailableError, TransientError
 from aparella.settings import Settings, load
-from aparella.workers import contracts, engine
+from aparella.workers import engine, pipelines
 from aparella.workers.app import make_app
 from aparella.workers.broker import Broker
 from aparella.workers.presence import Identity, Presence, report_process, tidy
@@ -173,7 +173,7 @@ def answer_reports(connection: sa.Connection) -> None:
                 connection,
                 kind="texts",
                 params={"texts": len(ids)},
-                plan=contracts.texts_stages(model_id),
+                plan=pipelines.texts_stages(model_id),
                 model_id=model_id,
             )
         texts.assign(connection, ids, job_id)

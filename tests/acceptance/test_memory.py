@@ -19,7 +19,7 @@ from aparella.db import engine, jobs, migrate, models, records, stages
 from aparella.db.engine import transaction
 from aparella.deploy.local import services
 from aparella.settings import Settings
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.text import CLEANER_VERSION, text_hash
 from tests.acceptance.conftest import eventually
 
@@ -140,7 +140,7 @@ def match(db: sa.Engine, source: str, target: str, *, k: int = 10) -> int:
     """Enqueue a match job as the API does."""
     with transaction(db) as connection:
         model = models.find_model(connection, None)
-        plan = contracts.match_stages(
+        plan = pipelines.match_stages(
             model.id,
             records.collection_id(connection, source),
             records.collection_id(connection, target),

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from aparella.db import jobs, leases, models, records
 from aparella.db.engine import transaction
 from aparella.db.records import UploadRow
-from aparella.workers import contracts, engine, runner
+from aparella.workers import engine, pipelines, runner
 from aparella.workers.context import Context
 from aparella.workers.runner import run_chunk
 
@@ -35,7 +35,7 @@ def upload(
             connection,
             kind="import",
             params={"collection": name},
-            plan=contracts.import_stages(upload_id),
+            plan=pipelines.import_stages(upload_id),
             model_id=None,
         )[0]
 
@@ -44,7 +44,7 @@ def match(db: sa.Engine, source: str, target: str, *, k: int = 3) -> int:
     """Enqueue a match; returns the job's id."""
     with transaction(db) as connection:
         model = models.find_model(connection, None)
-        plan = contracts.match_stages(
+        plan = pipelines.match_stages(
             model.id,
             records.find_collection(connection, source).id,
             records.find_collection(connection, target).id,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from aparella.db import index, jobs, models, partitions, records, stages
 from aparella.db.engine import transaction
 from aparella.workers import context as contexts
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.context import Context
 from tests.integration import drive
 
@@ -40,7 +40,7 @@ def test_the_phase_of_an_index_build_shows_on_the_job(
             connection,
             kind="index",
             params={"collection": "catalogue"},
-            plan=contracts.index_stages(model_id, collection_id),
+            plan=pipelines.index_stages(model_id, collection_id),
             model_id=model_id,
         )
     table = partitions.partition(model_id, collection_id)

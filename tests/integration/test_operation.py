@@ -20,7 +20,7 @@ from aparella.db import jobs, models, records, workers
 from aparella.db.engine import transaction
 from aparella.errors import NotFoundError, RecordError
 from aparella.settings import Settings
-from aparella.workers import contracts, figures, presence
+from aparella.workers import figures, pipelines, presence
 from aparella.workers.context import Context
 from aparella.workers.presence import Identity, Presence
 from aparella.workers.runner import run_chunk
@@ -424,7 +424,7 @@ def sizes(context: Context, collection: str) -> list[int]:
             connection,
             kind="embed",
             params={"collection": collection},
-            plan=contracts.embed_stages(model.id, collection_id),
+            plan=pipelines.embed_stages(model.id, collection_id),
             model_id=model.id,
         )
     (plan,) = toy.chunk_ids(context.db, job_id, "ready")

@@ -12,7 +12,7 @@ from aparella.api.app import create_app
 from aparella.db import pairs
 from aparella.db.engine import transaction
 from aparella.settings import Settings
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.context import Context
 from aparella.workers.evaluation import split
 from tests.integration import drive
@@ -649,6 +649,6 @@ def test_the_stages_have_handlers() -> None:
     from aparella.workers.stages import HANDLERS
 
     for texts in (True, False):
-        for stage in contracts.pairs_stages(1, 2, texts=texts):
+        for stage in pipelines.pairs_stages(1, 2, texts=texts):
             assert stage.handler in HANDLERS
             assert stage.queue == "import"

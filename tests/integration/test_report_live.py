@@ -13,7 +13,7 @@ from aparella.db import index, jobs, migrate, models, partitions, records, repor
 from aparella.db.engine import transaction
 from aparella.deploy import reports
 from aparella.settings import Settings
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.context import Context
 from aparella.workers.encoder import HashEncoder
 from aparella.workers.reconciler import answer_reports
@@ -203,7 +203,7 @@ def test_a_text_is_answered_by_the_workers(
     with transaction(context.db) as connection:
         collection = records.find_collection(connection, "catalogue")
         model = models.find_model(connection, None)
-        plan = contracts.embed_stages(model.id, collection.id)
+        plan = pipelines.embed_stages(model.id, collection.id)
         jobs.create(connection, kind="embed", params={}, plan=plan, model_id=model.id)
     drive.run(context)
     report.set_session(isolation_level="READ COMMITTED", autocommit=True)
@@ -265,7 +265,7 @@ def index_job(context: Context, name: str) -> int:
     with transaction(context.db) as connection:
         collection = records.find_collection(connection, name)
         model = models.find_model(connection, None)
-        plan = contracts.index_stages(model.id, collection.id)
+        plan = pipelines.index_stages(model.id, collection.id)
         return jobs.create(
             connection,
             kind="index",

@@ -22,7 +22,7 @@ from aparella.db.records import UploadRow
 from aparella.deploy import reports
 from aparella.settings import Settings
 from aparella.workers import context as worker_context
-from aparella.workers import contracts
+from aparella.workers import pipelines
 from aparella.workers.context import Context
 from aparella.workers.reconciler import answer_reports
 from tests.integration import drive
@@ -106,7 +106,7 @@ def _fill(context: Context) -> None:
             connection,
             kind="match",
             params={"source": "list", "target": "catalogue", "k": 10},
-            plan=contracts.match_stages(other, *ids, 10),
+            plan=pipelines.match_stages(other, *ids, 10),
             model_id=other,
         )
     drive.run(context)

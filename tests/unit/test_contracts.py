@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from aparella.workers import contracts
+from aparella.workers import contracts, pipelines
 from aparella.workers.contracts import (
     MAX_K,
     QUEUES,
@@ -17,10 +17,10 @@ from aparella.workers.contracts import (
 requests: TypeAdapter[MatchRequest | EmbedRequest | IndexRequest] = TypeAdapter(JobRequest)
 MATCH = {"kind": "match", "source": "list", "target": "catalogue"}
 PLANS = {
-    "import": contracts.import_stages(1),
-    "embed": contracts.embed_stages(1, 2),
-    "index": contracts.index_stages(1, 2),
-    "match": contracts.match_stages(1, 2, 3, 10),
+    "import": pipelines.import_stages(1),
+    "embed": pipelines.embed_stages(1, 2),
+    "index": pipelines.index_stages(1, 2),
+    "match": pipelines.match_stages(1, 2, 3, 10),
 }
 
 
@@ -87,7 +87,7 @@ def test_a_match_embeds_both_sides_before_it_searches() -> None:
 
 
 def test_a_collection_matched_with_itself_is_embedded_once() -> None:
-    assert [stage.handler for stage in contracts.match_stages(1, 2, 2, 5)] == [
+    assert [stage.handler for stage in pipelines.match_stages(1, 2, 2, 5)] == [
         "embed",
         "drift",
         "index",
