@@ -19,6 +19,8 @@ from bench.faults.processes import LEASE, TOKEN, Stack, until
 from bench.faults.schedule import API_POINTS, RECONCILER_POINTS, Event
 
 Strike = Callable[[Stack, Event], Happening]
+_UP = 5.0
+"""Seconds in which a process of a pool has come up."""
 _PATIENCE = 15.0
 """Seconds to wait for a fault to come about."""
 _LOST = "the lease was lost"
@@ -42,8 +44,17 @@ def in_hand(on: Stack, pid: int) -> int | None:
 
 
 def kill_pool(on: Stack, event: Event) -> Happening:
-    """SIGKILL of a process of some pool."""
-    victims = until(lambda: [p for name in on.workers() for p in on.pool(name)], _PATIENCE)
+    """SIGKILL of a process of some pool, of one that is up.
+
+    Celery ends a worker whose pool loses a process before it has started, and its supervisor
+    starts another: that death would count as the worker's own.
+    """
+    victims = until(
+        lambda: [
+            p for name in on.workers() for p in on.pool(name) if time() - p.create_time() > _UP
+        ],
+        _PATIENCE,
+    )
     if not victims:
         return missed(event, "no pool had a process")
     victim = victims[int(event.pick * len(victims))]
