@@ -18,7 +18,7 @@ from aparella.workers.sizing import LEAST_CHUNK, ROUNDS, chunk_size
         (1_000_000, None, 4, 125),  # nothing is known yet
         (1_000_000, 100.0, 4, 1_000),  # ten seconds
         (1_000_000, 5_000.0, 1, 10_000),  # a GPU: what memory holds
-        (4_000, 100.0, 2, 250),  # a share for each, eight times
+        (4_000, 100.0, 2, 500),  # a share for each, four times
         (100, 100.0, 64, LEAST_CHUNK),
         (1_000_000, 0.01, 4, LEAST_CHUNK),
         (0, 100.0, 0, LEAST_CHUNK),
