@@ -101,10 +101,10 @@ def _largest() -> Iterator[list[float]]:
 
 
 def _own() -> Iterator[int]:
-    """Bytes of the worker's processes that they share with no other (USS)."""
+    """Bytes of each process of the worker's pool that it shares with no other (USS)."""
     for process in psutil.Process().children(recursive=True):
         try:
-            if "aparella.workers" in process.cmdline():
+            if "spawn_main" in " ".join(process.cmdline()):
                 yield process.memory_full_info().uss
         except psutil.Error:  # it has ended meanwhile
             continue
