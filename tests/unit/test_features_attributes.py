@@ -19,6 +19,8 @@ from aparella.workers.features.attributes import AttributeComparison, comparison
         ({"price": "0.0"}, {"price": "20"}, 0, 0),
         ({"price": "-5"}, {"price": "5"}, 0, 0),  # the first is no number that is looked at
         ({"price": ""}, {"price": "20"}, 0, 0),
+        ({"price": "20"}, {"price": "call for it"}, 0, 0),  # says nothing of what it costs
+        ({"ean": "8412345678901"}, {"ean": "none"}, 0, 0),
         ({"price": "10"}, {"brand": "10"}, 0, 0),
         ({"brand": "Intuit Inc."}, {"brand": "intuit"}, 1, 0),
         ({"brand": "BECTON DICKINSON"}, {"brand": "Braun"}, 0, 1),

@@ -4,7 +4,8 @@ Attributes of the same name are compared, whatever the case of the name. Two num
 tenth of each other, and contradict where one is twice the other or more: what an article costs
 differs between shops. Two codes (`8412345678901`) are the same or are not. Other texts agree from a
 token-set ratio (RapidFuzz's) of 85 on and contradict each other below 50. What lies between says
-nothing, nor does what only one of the two has, nor a number that is not above zero.
+nothing, nor does what only one of the two has, nor a number that is not above zero, nor a number
+beside words (`call for price`).
 """
 
 import re
@@ -59,7 +60,7 @@ def _verdict(one: str, other: str) -> int:
 
     one, other = sorted((one.casefold(), other.casefold()))
     ratio = 100.0 if one == other else fuzz.token_set_ratio(one, other)
-    return int(ratio >= _ALIKE) - int(ratio < _UNLIKE)
+    return int(ratio >= _ALIKE) - int(ratio < _UNLIKE and not left and not right)
 
 
 def _numbers(value: str) -> tuple[float, ...]:
