@@ -48,7 +48,8 @@ class ModelCalls(Calls):
             recipe: what shall differ from it: `epochs`, `batch_size`, `learning_rate`, `seed`,
                 `hard_negatives`.
             base: model to start from; the base model that comes with Aparella unless given.
-            category: attribute of the catalogue's records by which figures are broken down.
+            category: attribute of the catalogue's records by which figures are broken down and
+                confidences corrected.
             refit: train once more on all pairs after the evaluation on the held-out ones.
             promote: make it the default if it passes the gate.
             by: who asks.

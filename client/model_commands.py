@@ -20,7 +20,7 @@ Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The mo
 Exact = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="The model's version.")]
 Category = Annotated[
     str | None,
-    typer.Option(metavar="ATTR", help="Attribute by which figures are broken down."),
+    typer.Option(metavar="ATTR", help="Attribute that is a record's category."),
 ]
 
 

@@ -83,7 +83,8 @@ class TrainRequest(_Request):
         preset: recipe to start from; `recipe` holds what shall differ from it.
         base: model whose weights it starts from; the base model that comes with Aparella if none.
         refit: train once more on all pairs after the evaluation on the held-out ones.
-        category: attribute of the catalogue's records by which figures are broken down.
+        category: attribute of the catalogue's records by which figures are broken down and
+            confidences corrected.
         promote: make it the default if it passes the gate.
         by: who asked.
     """

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from aparella.workers.evaluation import split
 from aparella.workers.features import abbreviations
 from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
+from aparella.workers.fusion.categories import ATTRIBUTES, category
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import compare_attributes
 from aparella.workers.fusion.learning import MIN_QUERIES, Known, learn
@@ -81,6 +82,7 @@ class _Part:
     features: NDArray[np.float64]
     right: NDArray[np.bool_]
     folds: list[int]
+    category: list[str | None]
 
 
 def teach(
@@ -89,6 +91,7 @@ def teach(
     train: Train,
     tick: Callable[[], None],
     beside: Mapping[str, Beside] | None = None,
+    attributes: tuple[str, ...] = ATTRIBUTES,
 ) -> Fusion:
     """Learn a fusion for a model from the pairs that the model was trained on.
 
@@ -103,6 +106,7 @@ def teach(
         train: of a half.
         tick: called now and then; what it raises ends the work.
         beside: attributes by set, of the sets that have some.
+        attributes: those that tell a record's category, the first one found.
 
     Returns:
         The default fusion where there are too few pairs to learn from.
@@ -130,11 +134,12 @@ def teach(
                     return by.encode(texts, lambda _: tick())
 
                 known = (beside or {}).get(name)
-                parts.append(_part(unseen, corpus, encode, learnt[1 - half], known))
+                parts.append(_part(unseen, corpus, encode, learnt[1 - half], known, attributes))
             tick()
     counts = {name: len(pairs) for name, pairs in placed.items()}
     everything = abbreviations.learn(pair for half in _HALVES for pair in _texts(placed, half))
-    return learn(_together(parts), default(), everything, {"pair_sets": counts})
+    together = replace(_together(parts), attributes=attributes)
+    return learn(together, default(), everything, {"pair_sets": counts})
 
 
 def _placed(sets: Mapping[str, Sequence[KnownPair]]) -> dict[str, list[Placed]]:
@@ -180,6 +185,7 @@ def _part(
     encode: Callable[[Sequence[str]], Vectors],
     learnt: abbreviations.Abbreviations,
     beside: Beside | None = None,
+    attributes: tuple[str, ...] = ATTRIBUTES,
 ) -> _Part:
     """Candidates of the pairs' queries, their evidence, and which are right."""
     row_of = {text: row for row, text in enumerate(corpus.texts)}
@@ -209,17 +215,18 @@ def _part(
     )
     features = lines.features(found, score.round(DECIMALS).astype(np.float32), learnt)
     both = list(zip(found.query.tolist(), found.row.tolist(), strict=True))
+    of_records: list[Attributes] = [{}] * len(both)
     if beside is not None:
+        of_records = [beside.records.get(corpus.texts[row], {}) for _, row in both]
         compare_attributes(
-            features,
-            [beside.lines.get(texts[query], {}) for query, _ in both],
-            [beside.records.get(corpus.texts[row], {}) for _, row in both],
+            features, [beside.lines.get(texts[query], {}) for query, _ in both], of_records
         )
     return _Part(
         candidates=found,
         features=features,
         right=np.array([row in right[texts[query]] for query, row in both], dtype=bool),
         folds=[folds[text] for text in texts],
+        category=[category(one, attributes) for one in of_records],
     )
 
 
@@ -251,6 +258,7 @@ def _together(parts: Sequence[_Part]) -> Known:
         queries=offset,
         fold=np.array([fold for part in parts for fold in part.folds], dtype=np.int64),
         weight=np.ones(offset),
+        category=[one for part in parts for one in part.category],
     )
 
 
@@ -267,4 +275,5 @@ def summary(fusion: Fusion) -> dict[str, Any]:
         "acc_1": round(len(trials.right) / fusion.learnt_from["queries"], 4),
         "ece": round(expected_calibration_error(trials), 4),
         "reliability": [vars(one) for one in diagram(trials)],
+        "categories": dict(fusion.categories.offsets),
     }

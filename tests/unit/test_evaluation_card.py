@@ -49,6 +49,7 @@ FACTS = CardFacts(
         "ece": 0.0311,
         "reliability": [{"count": 0, "confidence": 0.0, "right": 0.0}] * 9
         + [{"count": 400, "confidence": 0.95, "right": 0.9125}],
+        "categories": {"XERINGUES": 0.5, "SONDES": -1.25},
     },
     language=("ca", "es"),
 )
@@ -135,6 +136,7 @@ def test_the_folder_loads_with_sentence_transformers_alone(tmp_path: Path) -> No
 def test_the_card_tells_what_its_confidences_are_worth() -> None:
     text = render(FACTS)
     assert "acc@1 0.9125, expected calibration error 0.0311" in text
+    assert "by the category of the record, in log-odds: SONDES -1.25, XERINGUES +0.50." in text
     assert "| 0.9 to 1.0 | 400 | 0.950 | 0.912 | ██████████████████ |" in text
     assert "0.8 to 0.9" not in text
     few = render(replace(FACTS, fusion={"learnt": False}))

@@ -54,6 +54,20 @@ def test_it_learns_what_counts() -> None:
     assert expected_calibration_error(taught.trials) < 0.1
 
 
+def test_a_hard_category_is_told_from_an_easy_one() -> None:
+    one = known(400)
+    kind = ["hard" if query % 2 else "easy" for query in one.candidates.query.tolist()]
+    # Of the hard lines half are not answered by any record, though one looks as right as ever.
+    lost = (one.candidates.query % 4 == 1) & one.right
+    taught = learn(
+        *(replace(one, right=one.right & ~lost, category=kind, attributes=("kind",)), default()),
+        *(Abbreviations(), {}),
+    )
+    assert taught.categories.attributes == ("kind",)
+    assert taught.categories.offsets["hard"] < 0 < taught.categories.offsets["easy"]
+    assert expected_calibration_error(taught.trials) < 0.1
+
+
 def test_a_few_pairs_teach_nothing() -> None:
     taught = learn(known(19), default(), Abbreviations(), {})
     assert np.array_equal(taught.weights, default().weights)

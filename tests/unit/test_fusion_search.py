@@ -1,5 +1,7 @@
 """Candidates, their evidence, and the answers that come of it, over a small catalogue."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,10 +10,11 @@ from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.features.attributes import Attributes
 from aparella.workers.features.words import fold
 from aparella.workers.fusion.candidates import Candidates, lexical, unite
+from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, ranks
 from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, joined
-from aparella.workers.fusion.model import default
+from aparella.workers.fusion.model import Fusion, default
 from aparella.workers.fusion.search import Answers, Scores, Shelf, search
 from aparella.workers.fusion.wording import LANGUAGES, sentence
 
@@ -124,6 +127,28 @@ def test_attributes_tell_records_apart_that_their_texts_do_not() -> None:
 
     assert ask("SONY", "38").ids[0, 0] == 0
     assert ask("CANON", "99").ids[0, 0] == 1
+
+
+def test_a_category_moves_the_confidence_and_not_the_order() -> None:
+    shelf = Shelf.build(np.arange(2), ["CAMERA BAG BLACK", "TRIPOD"])
+    taught = replace(default(), categories=Categories(offsets={"bags": -2.0, "legs": 2.0}))
+
+    def ask(fusion: Fusion) -> Answers:
+        return search(
+            *(shelf, fusion, ["BLACK CAMERA BAG", "TRIPOD"]),
+            (np.full((2, 10), -1), np.full((2, 10), np.nan, dtype=np.float32)),
+            lambda _, ids: np.full(len(ids), 0.5, dtype=np.float32),
+            *(2, np.array([-1, -1]), lambda _: None),
+            beside=lambda places, ids: (
+                [{} for _ in places],
+                [{"family": "bags" if i == 0 else "legs"} for i in ids.tolist()],
+            ),
+        )
+
+    plain, moved = ask(default()), ask(taught)
+    assert np.array_equal(plain.ids, moved.ids)
+    assert moved.confidences[0, 0] < plain.confidences[0, 0]
+    assert moved.confidences[1, 0] > plain.confidences[1, 0]
 
 
 def test_what_the_vectors_alone_found_follows() -> None:

@@ -72,6 +72,21 @@ def test_attributes_are_compared_by_text() -> None:
     assert said == {"BAG BLACK": (1, 0), "BAG RED": (0, 1), "BAG BLUE": (0, 0)}
 
 
+def test_a_candidate_has_its_records_category() -> None:
+    beside = Beside({}, {"BAG BLACK": {"family": "bags"}, "BAG RED": {"group": "red"}})
+
+    def encode(some: object) -> np.ndarray:
+        return np.eye(4, 384, dtype=np.float32)[: len(list(some))]  # type: ignore[call-overload]
+
+    corpus = Corpus(["BAG BLACK", "BAG RED"])
+    for attributes, expected in ((("family",), ["bags", None]), (("group",), [None, "red"])):
+        part = teaching._part(
+            *([Placed("BAG", "BAG BLACK", 0)], corpus, encode, Abbreviations()),
+            *(beside, attributes),
+        )
+        assert [part.category[i] for i in np.argsort(part.candidates.row).tolist()] == expected
+
+
 def test_a_line_is_not_its_own_answer() -> None:
     texts = ["AGULLA 14G", "AGULLA 14G X 40MM", "XERINGA 5ML", "XERINGA 5ML LUER"]
     pairs = [Placed(texts[0], texts[1], 0), Placed(texts[2], texts[3], 0)]

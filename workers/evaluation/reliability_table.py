@@ -43,3 +43,7 @@ def section(fusion: Mapping[str, Any] | None) -> Iterator[str]:
                 f"| {one['right']:.3f} | {bar} |"
             )
     yield ""
+    if categories := fusion.get("categories"):
+        moved = ", ".join(f"{name} {offset:+.2f}" for name, offset in sorted(categories.items()))
+        yield f"Corrected by the category of the record, in log-odds: {moved}."
+        yield ""

@@ -1,6 +1,6 @@
 """Learning a fusion from known pairs, starting from one that others have taught."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aparella.workers.features.abbreviations import Abbreviations
-from aparella.workers.fusion import confidence, ranker
+from aparella.workers.fusion import categories, confidence, ranker
 from aparella.workers.fusion.candidates import Candidates
+from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.confidence import ABSENT, Firsts, firsts
 from aparella.workers.fusion.evidence import Matrix, relate
 from aparella.workers.fusion.model import Fusion
@@ -36,6 +37,8 @@ class Known:
         fold: of each query, int64 (queries,): queries of one fold are never learnt from when one
             of them is tried.
         weight: of each query, (queries,).
+        category: of each pair's record, (n,), None where it has none; None: none has.
+        attributes: that records' categories were taken from.
     """
 
     candidates: Candidates
@@ -44,6 +47,8 @@ class Known:
     queries: int
     fold: NDArray[np.int64]
     weight: Vector
+    category: Sequence[str | None] | None = None
+    attributes: tuple[str, ...] = categories.ATTRIBUTES
 
 
 def learn(
@@ -86,12 +91,13 @@ def learn(
     strength = _strongest({one: surprises for one, (surprises, _) in tried.items()})
     by_fold = tried[strength][1]
     weights = ranker.fit(examples, prior.weights, strength)
-    first_weights, trials = _confidence(known, prior, by_fold, first_strength, absent)
+    first_weights, offsets, trials = _confidence(known, prior, by_fold, first_strength, absent)
     return replace(
         prior,
         weights=weights,
         first_weights=first_weights,
         abbreviations=abbreviations,
+        categories=Categories(known.attributes, offsets),
         trials=trials,
         learnt_from={**noted, "prior_strength": None if np.isinf(strength) else strength},
     )
@@ -129,8 +135,8 @@ def _tried(
 
 def _confidence(
     known: Known, prior: Fusion, weights: dict[int, Vector], strength: float, share: float
-) -> tuple[Vector, Trials]:
-    """The confidence's weights, and how sure it was of queries that nothing had learnt from."""
+) -> tuple[Vector, dict[str, float], Trials]:
+    """The confidence's weights, its corrections, and how sure it was of what it had not seen."""
     without = ~known.right
     fewer, left = known.candidates.where(without), known.features[without].copy()
     relate(left, fewer)
@@ -149,12 +155,18 @@ def _confidence(
             *(evidence[~inside], right[~inside], count[~inside]), *(prior.first_weights, strength)
         )
         sure[inside] = confidence.apply(evidence[inside], learnt)
+    offsets: dict[str, float] = {}
+    if known.category is not None:
+        pair = np.concatenate([present.pair, np.flatnonzero(without)[absent.pair]])
+        of = [known.category[one] for one in pair.tolist()]
+        offsets, sure = categories.learn(sure, right, count, of, known.fold[query], real)
     trials = Trials(
         tuple(sure[real & right].tolist()),
         tuple(sure[real & ~right].tolist()),
         tuple(sure[~real].tolist()),
     )
-    return confidence.fit(evidence, right, count, prior.first_weights, strength), trials
+    learnt = confidence.fit(evidence, right, count, prior.first_weights, strength)
+    return learnt, offsets, trials
 
 
 def _firsts(

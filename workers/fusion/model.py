@@ -1,7 +1,7 @@
 """What matching has learnt, as numbers that can be read: part of a model's version."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,7 @@ from aparella.errors import JobError
 from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.fusion import confidence, ranker
 from aparella.workers.fusion.candidates import Candidates
+from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.confidence import NAMES, Firsts
 from aparella.workers.fusion.evidence import FEATURES, Matrix
 from aparella.workers.fusion.promise import Trials
@@ -35,6 +36,7 @@ class Fusion:
         first_mean, first_scale: by which the evidence of first candidates is, (names,).
         first_weights: of it, the intercept first, (1 + names,).
         abbreviations: learnt from pairs, on top of the common ones.
+        categories: what the confidence is corrected by.
         trials: answers to queries that it had not learnt from.
         learnt_from: what it was learnt from, for people.
     """
@@ -46,6 +48,7 @@ class Fusion:
     first_scale: Vector
     first_weights: Vector
     abbreviations: Abbreviations = field(default_factory=Abbreviations)
+    categories: Categories = field(default_factory=Categories)
     trials: Trials = field(default_factory=Trials)
     learnt_from: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,16 +60,23 @@ class Fusion:
         """How much speaks for each candidate, (n,); `features` as `evidence.matrix` gives them."""
         return ranker.utilities(self.standardised(features), self.weights)
 
-    def confidences(self, firsts: Firsts) -> Vector:
-        """Probability that each first candidate is right, (m,)."""
+    def confidences(self, firsts: Firsts, categories: Sequence[str | None] | None = None) -> Vector:
+        """Probability that each first candidate is right, (m,); `categories` of them, if known."""
         evidence = (firsts.evidence - self.first_mean) / self.first_scale
-        return confidence.apply(evidence, self.first_weights)
+        sure = confidence.apply(evidence, self.first_weights)
+        return sure if categories is None else self.categories.corrected(sure, categories)
 
     def contributions(self, features: Matrix) -> Matrix:
         """How much each feature adds to a candidate's utility, (n, features)."""
         return np.asarray(self.standardised(features) * self.weights)
 
-    def shares(self, candidates: Candidates, utility: Vector, firsts: Firsts) -> Vector:
+    def shares(
+        self,
+        candidates: Candidates,
+        utility: Vector,
+        firsts: Firsts,
+        categories: Sequence[str | None] | None = None,
+    ) -> Vector:
         """Probability that each candidate is the right one, (n,).
 
         The first has its confidence. The others share what is left of it in proportion to their
@@ -75,7 +85,7 @@ class Fusion:
         chance = ranker.probabilities(utility, candidates)
         sure = np.empty(candidates.query.max(initial=-1) + 1)
         leading = np.empty_like(sure)
-        sure[firsts.query] = self.confidences(firsts)
+        sure[firsts.query] = self.confidences(firsts, categories)
         leading[firsts.query] = chance[firsts.pair]
         c, p = sure[candidates.query], leading[candidates.query]
         share = np.minimum(c * chance / p, (1 - c) * chance / np.maximum(1 - p, 1e-9))
@@ -90,6 +100,7 @@ class Fusion:
             "first": _named(NAMES, self.first_mean, self.first_scale, self.first_weights[1:]),
             "intercept": float(self.first_weights[0]),
             "abbreviations": self.abbreviations.to_json(),
+            "categories": self.categories.to_json(),
             "trials": self.trials.to_json(),
             "learnt_from": dict(self.learnt_from),
         }
@@ -113,6 +124,7 @@ class Fusion:
                 *(mean, scale, weights, first_mean, first_scale),
                 np.concatenate([[float(stored["intercept"])], first_weights]),
                 Abbreviations.from_json(stored["abbreviations"]),
+                Categories.from_json(stored.get("categories", Categories().to_json())),
                 Trials.from_json(stored["trials"]),
                 dict(stored["learnt_from"]),
             )

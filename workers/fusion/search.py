@@ -110,7 +110,7 @@ def search(
         k: records wanted.
         exclude: int64 (m,): a record that is not to be found by this line.
         progress: called with the lines done since the last call.
-        beside: what is known of both beside their texts; None: nothing of the lines.
+        beside: what is known of both beside their texts; None: nothing that counts.
     """
     m = len(texts)
     answers = Answers(
@@ -150,11 +150,14 @@ def _search_block(
     found, score, record = found.where(kept), score[kept], record[kept]
     if len(found):
         features = lines.features(found, score, fusion.abbreviations)
+        of_records: Sequence[Attributes] = [{}] * len(found)
         if beside is not None:
-            compare_attributes(features, *beside(found.query + part.start, record))
+            of_lines, of_records = beside(found.query + part.start, record)
+            compare_attributes(features, of_lines, of_records)
         utility = fusion.utilities(features)
         leading = firsts(found, features, utility)
-        share = fusion.shares(found, utility, leading).round(DECIMALS)
+        categories = [fusion.categories.of(of_records[i]) for i in leading.pair.tolist()]
+        share = fusion.shares(found, utility, leading, categories).round(DECIMALS)
         order = np.lexsort((found.row, -utility, found.query))
         gain = fusion.contributions(features)
         bounds = np.append(found.starts, len(found))

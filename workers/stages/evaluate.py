@@ -17,9 +17,8 @@ from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.encoder import Vectors
 from aparella.workers.evaluation import lexical, metrics, split
 from aparella.workers.evaluation.ranks import Blocks, Ranked, Ranks, rank
+from aparella.workers.fusion.categories import ATTRIBUTES
 
-_CATEGORIES = ("category", "categoria", "categoría", "family", "familia", "família")
-"""Attributes that are taken for the records' category where none is named."""
 TRIGRAMS = "character trigrams (TF-IDF)"
 
 
@@ -141,7 +140,7 @@ def _exam(
     else:
         wanted = sorted({p.target_hash for p in known})
         ids, of_category = records.bearers(
-            connection, collection_id, wanted, (category,) if category else _CATEGORIES
+            connection, collection_id, wanted, (category,) if category else ATTRIBUTES
         )
         count = records.count(connection, collection_id)
     right: dict[bytes, set[int]] = {}

@@ -155,7 +155,7 @@ def _fuse(
     fusion = context.fusion(model_id, tick)
     return search(
         *(shelf, fusion, texts, near, cosine, chunk.params["k"], source.ids, tick),
-        beside=beside if own else None,
+        beside=beside if own or fusion.categories.offsets else None,
     )
 
 
