@@ -42,15 +42,16 @@ def attributes(
     return {row.text: row.attributes for row in rows if row.attributes}
 
 
-def catalogue(connection: sa.Connection, pair_set_id: int, *, limit: int) -> list[str]:
-    """Up to `limit` distinct texts of the set's catalogue, the same each time.
+def catalogue(connection: sa.Connection, pair_set_id: int, *, limit: int) -> dict[int, str]:
+    """Up to `limit` distinct texts of the set's catalogue, the same each time, by a record's id.
 
     Those of the lowest hashes: as good as random. Empty where the set has no catalogue.
     """
     query = sa.text("""
-        SELECT DISTINCT ON (r.text_hash) r.text FROM record r
+        SELECT DISTINCT ON (r.text_hash) r.id, r.text FROM record r
         WHERE r.collection_id = (SELECT target_collection_id FROM pair_set WHERE id = :id)
           AND r.removed_at IS NULL
         ORDER BY r.text_hash, r.id LIMIT :limit
     """)
-    return list(connection.execute(query, {"id": pair_set_id, "limit": limit}).scalars())
+    rows = connection.execute(query, {"id": pair_set_id, "limit": limit})
+    return {row.id: row.text for row in rows}

@@ -131,23 +131,26 @@ def train_stages(
 ) -> list[NewStage]:
     """Stages of a training: each entrant is trained and embeds the catalogues; then all are judged.
 
+    The references embed the catalogues first: among the nearest records by the base are those that
+    a model in training has to learn to tell from the right ones.
+
     Args:
         model_id: the version that is to come out.
         entrants: those that are judged in its stead; it may be one of them.
         judges: the pair sets.
         references: id and name of the models that are ranked beside it.
-        category: attribute by which figures are broken down.
+        category: attribute by which figures are broken down and confidences corrected.
     """
-    plan: list[NewStage] = []
+    plan = _catalogues(judges, references)
     trained = [entrant.model_id for entrant in entrants]
     for number, entrant in enumerate(entrants, 1):
         round_of = f" {number}/{len(entrants)}" if len(entrants) > 1 else ""
         held_out = f"train without held-out pairs{round_of}"
-        plan.append(_train(held_out, entrant.model_id))
+        plan.append(_train(held_out, entrant.model_id, category))
         plan += _catalogues(judges, {entrant.model_id: f"new model{round_of}"})
-    plan += evaluate_stages(model_id, entrants, judges, references, category)
+    plan.append(_evaluate(model_id, entrants, judges, references, category))
     if model_id not in trained:
-        plan.append(_train("train on all pairs", model_id))
+        plan.append(_train("train on all pairs", model_id, category))
     card = {"model_id": model_id, "twins": [i for i in trained if i != model_id]}
     return [*plan, NewStage("card", "card", "train", card)]
 
@@ -160,6 +163,19 @@ def evaluate_stages(
     category: str | None,
 ) -> list[NewStage]:
     """Stages of an evaluation: the references embed the catalogues, then all are judged."""
+    return [
+        *_catalogues(judges, references),
+        _evaluate(model_id, entrants, judges, references, category),
+    ]
+
+
+def _evaluate(
+    model_id: int,
+    entrants: Sequence[Entrant],
+    judges: Sequence[Judge],
+    references: Mapping[int, str],
+    category: str | None,
+) -> NewStage:
     params = {
         "model_id": model_id,
         "entrants": [asdict(entrant) for entrant in entrants],
@@ -167,10 +183,7 @@ def evaluate_stages(
         "judges": [asdict(judge) for judge in judges],
         "category": category,
     }
-    return [
-        *_catalogues(judges, references),
-        NewStage("evaluate", "evaluate", "train", params),
-    ]
+    return NewStage("evaluate", "evaluate", "train", params)
 
 
 def promote_stages(
@@ -204,8 +217,8 @@ def texts_stages(model_id: int) -> list[NewStage]:
     return [NewStage("texts", "texts", "embed", {"model_id": model_id})]
 
 
-def _train(name: str, model_id: int) -> NewStage:
-    return NewStage(name, "train", "train", {"model_id": model_id})
+def _train(name: str, model_id: int, category: str | None) -> NewStage:
+    return NewStage(name, "train", "train", {"model_id": model_id, "category": category})
 
 
 def _catalogues(judges: Sequence[Judge], models: Mapping[int, str]) -> list[NewStage]:

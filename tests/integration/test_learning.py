@@ -141,6 +141,24 @@ def test_a_fusion_learns_from_attributes_that_both_sides_have(context: Context) 
     assert weight["attributes_agreeing"] > 0
 
 
+def test_negatives_are_looked_for_by_the_vectors_that_the_base_has(context: Context) -> None:
+    with transaction(context.db) as connection:
+        model = models.find_model(connection, "hospital@1")
+        base = models.find_model(connection, "all-MiniLM-L6-v2")
+        texts = train._catalogues(connection, model)["known"]
+        vectors = train._vectors(connection, base, list(texts))
+        connection.execute(
+            sa.text("DELETE FROM embedding WHERE model_id = :model AND record_id = :id"),
+            {"model": base.id, "id": next(iter(texts))},
+        )
+        assert train._vectors(connection, base, list(texts)) is None
+        connection.rollback()
+    assert len(texts) == LINES
+    encoded = context.encoder(base.id).encode(list(texts.values()))
+    assert vectors is not None
+    assert (encoded * vectors).sum(axis=1).min() > 0.999
+
+
 def test_a_training_leaves_a_judged_candidate(context: Context, known: TestClient) -> None:
     (job,) = known.get("/v1/jobs", params={"kind": "train"}).json()["items"]
     assert (job["state"], job["error"]) == ("succeeded", None)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import get_scheduler
@@ -15,8 +16,9 @@ from aparella.workers.training.forward import CachedEmbedding, cut, embed
 from aparella.workers.training.loop import rate
 from aparella.workers.training.loss import RankingLoss
 from aparella.workers.training.material import Material
-from aparella.workers.training.negatives import BLOCK, mine
+from aparella.workers.training.negatives import mine
 from aparella.workers.training.pairs import Rejection, TrainingPair
+from aparella.workers.training.preparation import choose_negatives
 from aparella.workers.training.recipe import recipe
 from aparella.workers.training.tokens import Tokens
 from tests.unit.tiny import some_pairs, tiny_model
@@ -140,27 +142,61 @@ def test_nothing_to_tell_apart_is_refused(tokens: Tokens, pairs: list[TrainingPa
         Material({"set": pairs}, tokens)
 
 
-def test_mining_finds_the_highest_wrong_ranks() -> None:
+def test_mining_draws_from_the_nearest_that_are_surely_wrong() -> None:
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((BLOCK + 2_000, 8), dtype=np.float32)
+    vectors = rng.standard_normal((6_000, 8), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     sources = np.arange(50)
     targets = np.arange(50, len(vectors))
     right = [frozenset({50 + 7 * i, 51 + 7 * i}) for i in range(50)]
-    blocks: list[int] = []
+    own = 50 + 7 * np.arange(50)
+    # As trained models have it: the right one is near.
+    vectors[own] = vectors[sources] + 0.3 * vectors[own]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def encode(numbers: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        blocks.append(len(numbers))
-        return vectors[numbers]  # type: ignore[no-any-return]
+    def drawn(targets: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+        parts = [targets[start : start + 2_500] for start in range(0, len(targets), 2_500)]
+        blocks = [(part, vectors[part]) for part in parts]
+        return mine(vectors[sources], vectors[own], blocks, right, count, seed)
 
-    mined = mine(encode, sources, targets, right, 3)
-    assert max(blocks) == BLOCK
+    mined = drawn(targets, 3, 0)
+    places = []
     for i in range(50):
-        order = np.argsort(-(vectors[targets] @ vectors[i]), kind="stable") + 50
-        assert mined[i].tolist() == [t for t in order.tolist() if t not in right[i]][:3]
-    few = mine(encode, sources, targets[:4], right, 5)
+        scores = vectors[targets] @ vectors[i]
+        order = np.argsort(-scores, kind="stable")
+        wrong = [
+            t
+            for t in (order + 50).tolist()
+            if t not in right[i] and scores[t - 50] < 0.95 * scores[own[i] - 50]
+        ]
+        places += [wrong.index(t) for t in mined[i].tolist()]
+        assert places[-3:] == sorted(set(places[-3:]))
+    assert 0 <= min(places) < 3 < 16 < max(places) < 20
+    assert np.array_equal(mined, drawn(targets, 3, 0))
+    assert not np.array_equal(mined, drawn(targets, 3, 1))
+    few = drawn(targets[:4], 5, 0)
     assert few.shape == (50, 5)
     assert (few[:, 4] == -1).all()
+
+
+def test_known_vectors_stand_for_encoding_and_bring_far_more_texts(
+    model: SentenceTransformer, tokens: Tokens
+) -> None:
+    pairs = some_pairs(4)
+    catalogue = [p.target for p in pairs] + [f"BENA {n}CM" for n in range(100)]
+    how = recipe("default", hard_negatives=1)
+
+    def chosen(vectors: dict[str, NDArray[np.float32]]) -> list[list[int]]:
+        material = Material({"set": pairs}, tokens)
+        return choose_negatives(model, material, how, {"set": catalogue}, {}, vectors).tolist()  # type: ignore[no-any-return]
+
+    # By these all are as near as can be, and so may be right, but for the last.
+    source = model.encode(pairs[0].source, normalize_embeddings=True)
+    known = np.tile(source, (len(catalogue), 1)).astype(np.float32)
+    known[-1] *= 0.5
+    assert chosen({"set": known})[0] == tokens.add(catalogue[-1:]).tolist()
+    encoded = tokens.add(catalogue[:40]).tolist()
+    assert all(one in [*encoded, -1] for (one,) in chosen({}))
 
 
 @pytest.mark.parametrize(

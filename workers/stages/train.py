@@ -7,10 +7,12 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from aparella import artifacts
-from aparella.db import chunks, faults, models, pair_texts, pairs, registry
+from aparella.db import chunks, faults, models, pair_texts, pairs, registry, vectors
 from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.leases import Claimed
@@ -19,6 +21,7 @@ from aparella.db.pairs import Pair
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
+from aparella.workers.fusion.categories import ATTRIBUTES
 from aparella.workers.fusion.model import Fusion
 from aparella.workers.text import text_hash
 from aparella.workers.training.checkpoints import Checkpoints
@@ -27,6 +30,8 @@ from aparella.workers.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from aparella.workers.teaching import Beside
+
+Matrix = NDArray[np.float32]
 
 LIBRARIES = ("sentence-transformers", "transformers", "torch", "tokenizers", "numpy")
 CATALOGUE_TEXTS = 50_000
@@ -68,7 +73,10 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         base = models.model_by_id(connection, model.parent_id or model.id)
         known = _pairs(connection, model)
         held_out = _pairs(connection, model, held_out=True)
-        catalogues = _catalogues(connection, model)
+        found = _catalogues(connection, model)
+        catalogues = {name: list(texts.values()) for name, texts in found.items()}
+        near = {name: _vectors(connection, base, list(texts)) for name, texts in found.items()}
+        known_vectors = {name: one for name, one in near.items() if one is not None}
         beside = _beside(connection, model, known, catalogues)
     recipe = Recipe.from_dict(model.training["recipe"])
     done = 0
@@ -103,6 +111,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 name: [Rejection(p.source_text, p.target_text) for p in one if not p.positive]
                 for name, one in known.items()
             },
+            vectors=known_vectors,
             checkpoints=checkpoints,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
@@ -128,6 +137,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                         1, {"part": f"fusion {half + 1}/2: step {step.step} of {step.steps}"}
                     ),
                     catalogues=catalogues,
+                    vectors=known_vectors,
                     checkpoints=halves[half],
                     checkpoint_seconds=settings.checkpoint_seconds,
                 ).path
@@ -140,6 +150,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                     train_half,
                     lambda: tick(0, {"part": "fusion: comparing"}),
                     beside,
+                    (wanted,) if (wanted := chunk.params.get("category")) else ATTRIBUTES,
                 )
                 for half in halves:
                     half.clear()
@@ -205,8 +216,8 @@ def _pairs(
     }
 
 
-def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]:
-    """For each pair set with a catalogue, texts of it among which hard negatives may be."""
+def _catalogues(connection: sa.Connection, model: Model) -> dict[str, dict[int, str]]:
+    """For each pair set with a catalogue, texts of it among which hard negatives may be, by id."""
     return {
         name: texts
         for name, set_id in zip(
@@ -216,25 +227,32 @@ def _catalogues(connection: sa.Connection, model: Model) -> dict[str, list[str]]
     }
 
 
+def _vectors(connection: sa.Connection, base: Model, ids: list[int]) -> Matrix | None:
+    """The base's vectors of these records, in their order; None where one has none yet."""
+    block = vectors.load_some(connection, base.id, ids)
+    if len(block.ids) < len(ids):
+        return None
+    return block.vectors[np.searchsorted(block.ids, ids)]
+
+
 def _beside(
     connection: sa.Connection,
     model: Model,
     known: dict[str, list[Pair]],
     catalogues: dict[str, list[str]],
 ) -> "dict[str, Beside]":
-    """For each pair set whose lines and records both have attributes, these."""
+    """For each pair set whose catalogue's records have attributes, these and the lines'."""
     from aparella.workers.teaching import Beside
 
     found: dict[str, Beside] = {}
     for name, set_id in zip(model.training["pairs"], model.training["pair_set_ids"], strict=True):
         sources = [p.source_hash for p in known[name]]
-        lines = pair_texts.attributes(connection, set_id, "source", sources)
-        if lines:
-            targets = [p.target_hash for p in known[name]]
-            targets += [text_hash(text) for text in catalogues.get(name, ())]
-            records = pair_texts.attributes(connection, set_id, "target", targets)
-            if records:
-                found[name] = Beside(lines, records)
+        targets = [p.target_hash for p in known[name]]
+        targets += [text_hash(text) for text in catalogues.get(name, ())]
+        records = pair_texts.attributes(connection, set_id, "target", targets)
+        if records:
+            lines = pair_texts.attributes(connection, set_id, "source", sources)
+            found[name] = Beside(lines, records)
     return found
 
 

@@ -1,7 +1,6 @@
 """What comes before the first step: the model, the memory it will need, the negatives."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,17 @@ from aparella.errors import JobError
 from aparella.workers.training import memory
 from aparella.workers.training.forward import cut, embed
 from aparella.workers.training.material import Material
-from aparella.workers.training.negatives import mine
+from aparella.workers.training.negatives import Floats, mine
 from aparella.workers.training.pairs import Rejection
 from aparella.workers.training.recipe import Recipe
 from aparella.workers.training.tokens import Tokens
 
 _ENCODE_TOKENS = 8_192
+_BLOCK = 4_096
+"""Texts of a catalogue whose vectors are in memory at a time, as far as they are encoded here."""
+_ENCODED = 10
+"""Times the pairs: texts of a catalogue without vectors that are encoded to find negatives among,
+those in front. More would take longer than the training itself."""
 
 
 def load(base: Path, device: str, recipe: Recipe) -> SentenceTransformer:
@@ -75,21 +79,35 @@ def choose_negatives(
     recipe: Recipe,
     catalogues: Mapping[str, Sequence[str]],
     rejections: Mapping[str, Sequence[Rejection]],
+    vectors: Mapping[str, Floats],
 ) -> NDArray[np.int64]:
-    """Each pair's known wrong targets, then mined ones: int64 (pairs, hard_negatives)."""
+    """Each pair's known wrong targets, then mined ones: int64 (pairs, hard_negatives).
+
+    Args:
+        model: as it is before the first step.
+        material: the pairs.
+        recipe: how many.
+        catalogues: texts by set; the targets of a set without.
+        rejections: known wrong pairs by set.
+        vectors: of the catalogues' texts by this model, (texts, dim), where they are known.
+    """
     count = recipe.hard_negatives
     chosen = material.reject(rejections, count)
     mined = np.full_like(chosen, -1)
     model.eval()
     for name, rows in material.slices().items():
-        texts = catalogues.get(name)
-        targets = material.targets[rows] if texts is None else material.tokens.add(texts)
+        known, texts = vectors.get(name), catalogues.get(name)
+        if texts is None:
+            targets = material.targets[rows]
+        elif known is None:
+            targets = material.tokens.add(texts[: _ENCODED * (rows.stop - rows.start)])
+        else:
+            targets = material.tokens.add(texts)
         mined[rows] = mine(
-            functools.partial(_encode, model, material.tokens),
-            material.sources[rows],
-            np.asarray(list(dict.fromkeys(targets.tolist())), dtype=np.int64),
-            material.right[rows],
-            count,
+            _encode(model, material.tokens, material.sources[rows]),
+            _encode(model, material.tokens, material.targets[rows]),
+            _blocks(model, material.tokens, targets, known),
+            *(material.right[rows], count, recipe.seed),
         )
     for row, known in enumerate(chosen.tolist()):
         own = [number for number in known if number >= 0]
@@ -98,12 +116,21 @@ def choose_negatives(
     return chosen
 
 
-def _encode(
-    model: SentenceTransformer, tokens: Tokens, numbers: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _blocks(
+    model: SentenceTransformer, tokens: Tokens, targets: NDArray[np.int64], known: Floats | None
+) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Each text once, with its vector: the known one, or one encoded now."""
+    numbers, first = np.unique(targets, return_index=True)
+    for start in range(0, len(numbers), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        yield (
+            numbers[block],
+            _encode(model, tokens, numbers[block]) if known is None else known[first[block]],
+        )
+
+
+def _encode(model: SentenceTransformer, tokens: Tokens, numbers: NDArray[np.int64]) -> Floats:
     with torch.inference_mode():
         parts = cut(tokens, numbers, _ENCODE_TOKENS).to(model.device)
-        vectors: NDArray[np.float32] = (
-            torch.nn.functional.normalize(embed(model, parts)).cpu().numpy()
-        )
+        vectors: Floats = torch.nn.functional.normalize(embed(model, parts)).cpu().numpy()
     return vectors

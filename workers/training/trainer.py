@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from aparella.errors import JobError, ResourceExhaustedError
 from aparella.workers.devices import choose_device
@@ -70,6 +71,7 @@ def train(
     tick: Callable[[Step], None],
     catalogues: Mapping[str, Sequence[str]] | None = None,
     rejections: Mapping[str, Sequence[Rejection]] | None = None,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 300,
     device: str | None = None,
@@ -91,6 +93,8 @@ def train(
             a `TransientError` (the worker is being drained) a checkpoint is saved before.
         catalogues: texts by set that negatives are mined among; default: the set's targets.
         rejections: known wrong pairs by set, the first of the hard negatives.
+        vectors: of the catalogues' texts by the base, float32 (texts, dim), of the sets where they
+            are known; the others' are encoded as far as ten times the pairs.
         checkpoints: where they are kept. The newest that is of this very training is gone on from;
             they are left there afterwards, for the caller to clear.
         checkpoint_seconds: between two.
@@ -132,7 +136,8 @@ def train(
             if recipe.hard_negatives:
                 if keeper.negatives is None:
                     keeper.negatives = choose_negatives(
-                        model, material, recipe, catalogues or {}, rejections or {}
+                        *(model, material, recipe),
+                        *(catalogues or {}, rejections or {}, vectors or {}),
                     )
                 material.negatives = keeper.negatives
             loop = Loop(
