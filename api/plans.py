@@ -168,7 +168,10 @@ def _train(connection: sa.Connection, request: TrainRequest) -> JobPlan:
     ]
     promoted = models.find_model(connection, None)
     references = {one.id: str(one) for one in (base, promoted)}
-    stages = pipelines.train_stages(model.id, entrants, _judges(sets), references, request.category)
+    stages = pipelines.train_stages(
+        *(model.id, entrants, _judges(sets), references, request.category),
+        mining=chosen.hard_negatives > 0,
+    )
     if request.promote:
         stages += pipelines.promote_stages(
             model.id,

@@ -65,11 +65,13 @@ ABSENT = 0.1
 
 @dataclass(frozen=True)
 class Set:
-    """A data set's training half, with its candidates and their evidence."""
+    """A data set's training half, with its candidates and their evidence, and the texts of both."""
 
     name: str
     known: Known
     pairs: list[tuple[str, str]]
+    queries: list[str]
+    records: list[str]
 
 
 def read(folder: Path, encoder: SentenceEncoder, *, held_out: bool = False) -> Set:
@@ -106,7 +108,7 @@ def read(folder: Path, encoder: SentenceEncoder, *, held_out: bool = False) -> S
         weight=np.full(len(queries), QUERIES / len(queries)),
     )
     held = [(data.queries[q], data.catalogue[r]) for q in queries for r in sorted(right[q])]
-    return Set(folder.name, known, held)
+    return Set(folder.name, known, held, texts, corpus.texts)
 
 
 def _held_out(folder: Path) -> list[tuple[str, str]]:

@@ -128,11 +128,10 @@ def train_stages(
     judges: Sequence[Judge],
     references: Mapping[int, str],
     category: str | None,
+    *,
+    mining: bool,
 ) -> list[NewStage]:
     """Stages of a training: each entrant is trained and embeds the catalogues; then all are judged.
-
-    The references embed the catalogues first: among the nearest records by the base are those that
-    a model in training has to learn to tell from the right ones.
 
     Args:
         model_id: the version that is to come out.
@@ -140,14 +139,17 @@ def train_stages(
         judges: the pair sets.
         references: id and name of the models that are ranked beside it.
         category: attribute by which figures are broken down and confidences corrected.
+        mining: whether negatives are looked for by the base's vectors, which then come first.
     """
-    plan = _catalogues(judges, references)
+    before = _catalogues(judges, references)
+    plan = [*before] if mining else []
     trained = [entrant.model_id for entrant in entrants]
     for number, entrant in enumerate(entrants, 1):
         round_of = f" {number}/{len(entrants)}" if len(entrants) > 1 else ""
         held_out = f"train without held-out pairs{round_of}"
         plan.append(_train(held_out, entrant.model_id, category))
         plan += _catalogues(judges, {entrant.model_id: f"new model{round_of}"})
+    plan += [] if mining else before
     plan.append(_evaluate(model_id, entrants, judges, references, category))
     if model_id not in trained:
         plan.append(_train("train on all pairs", model_id, category))

@@ -95,6 +95,19 @@ def test_a_collection_matched_with_itself_is_embedded_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("mining", [True, False])
+def test_who_mines_negatives_has_the_bases_vectors_first(mining: bool) -> None:
+    plan = pipelines.train_stages(
+        *(9, [pipelines.Entrant(8, (0, 1))], [pipelines.Judge(1, 2, "catalogue")], {1: "base@1"}),
+        *(None,),
+        mining=mining,
+    )
+    order = [(stage.handler, stage.params["model_id"]) for stage in plan]
+    training, base = [("train", 8), ("embed", 8)], [("embed", 1)]
+    rest = [("evaluate", 9), ("train", 9), ("card", 9)]
+    assert order == [*(base + training if mining else training + base), *rest]
+
+
 def test_only_an_index_job_wants_the_index_whatever_the_size() -> None:
     always = {
         kind: [stage.params["always"] for stage in plan if stage.handler == "index"]
