@@ -12,7 +12,7 @@ from aparella.errors import JobError
 from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.fusion import ranker
 from aparella.workers.fusion.candidates import Candidates
-from aparella.workers.fusion.confidence import firsts
+from aparella.workers.fusion.confidence import NAMES, firsts
 from aparella.workers.fusion.evidence import FEATURES
 from aparella.workers.fusion.learning import Known, learn
 from aparella.workers.fusion.model import FILE_NAME, Fusion, default
@@ -114,10 +114,11 @@ def test_it_is_read_back_to_the_bit(tmp_path) -> None:  # type: ignore[no-untype
 def test_a_model_from_before_attributes_gives_them_no_weight(tmp_path) -> None:  # type: ignore[no-untyped-def]
     stored = default().to_json()
     for name in ("attributes_agreeing", "attributes_contradicting"):
-        del stored["features"][name]
+        del stored["features"][name], stored["first"][name]
     (tmp_path / FILE_NAME).write_text(json.dumps(stored))
     read = Fusion.load(tmp_path)
     assert read.weights[COLUMNS.index("attributes_agreeing")] == 0
+    assert read.first_weights[1 + NAMES.index("attributes_contradicting")] == 0
     assert read.weights[COLUMNS.index("cosine")] == default().weights[COLUMNS.index("cosine")]
 
 

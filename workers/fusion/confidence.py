@@ -21,6 +21,7 @@ FIRST = (
     *("cosine", "letters", "words_coverage", "joined_coverage", "expanded_coverage"),
     *("token_set_ratio", "shared_code", "missed_code", "figures_coverage", "missed_figures"),
     *("contradicting_measures", "contradicting_negations"),
+    *("attributes_agreeing", "attributes_contradicting"),
 )
 """Features of the first candidate that count; what only compares candidates does not."""
 NAMES = ("log_odds", "lead", "utility", *FIRST)

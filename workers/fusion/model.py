@@ -171,7 +171,7 @@ def _named(
 def _listed(
     names: Mapping[str, int] | tuple[str, ...], stored: Mapping[str, Any]
 ) -> tuple[Vector, Vector, Vector]:
-    known = {**_UNWEIGHED, **stored} if names is FEATURES else stored
+    known = {**_UNWEIGHED, **stored}
     if set(known) != set(names):
         raise ValueError(f"features {sorted(stored)}")
     mean, scale, weights = np.array([known[name] for name in names], dtype=np.float64).T
