@@ -33,7 +33,7 @@ TRAIN = {
     "name": "hospital",
     "pairs": ["known"],
     "preset": "seed",
-    "recipe": QUICK,
+    "recipe": {**QUICK, "hard_negatives": 1},
     "category": "family",
 }
 THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")

@@ -75,10 +75,14 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
         held_out = _pairs(connection, model, held_out=True)
         found = _catalogues(connection, model)
         catalogues = {name: list(texts.values()) for name, texts in found.items()}
-        near = {name: _vectors(connection, base, list(texts)) for name, texts in found.items()}
-        known_vectors = {name: one for name, one in near.items() if one is not None}
+        recipe = Recipe.from_dict(model.training["recipe"])
+        near = {
+            name: matrix
+            for name, texts in found.items()
+            if recipe.hard_negatives
+            and (matrix := _vectors(connection, base, list(texts))) is not None
+        }
         beside = _beside(connection, model, known, catalogues)
-    recipe = Recipe.from_dict(model.training["recipe"])
     done = 0
 
     def note(step: Step) -> None:
@@ -111,7 +115,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 name: [Rejection(p.source_text, p.target_text) for p in one if not p.positive]
                 for name, one in known.items()
             },
-            vectors=known_vectors,
+            vectors=near,
             checkpoints=checkpoints,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
@@ -137,7 +141,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                         1, {"part": f"fusion {half + 1}/2: step {step.step} of {step.steps}"}
                     ),
                     catalogues=catalogues,
-                    vectors=known_vectors,
+                    vectors=near,
                     checkpoints=halves[half],
                     checkpoint_seconds=settings.checkpoint_seconds,
                 ).path
