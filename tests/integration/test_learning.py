@@ -33,7 +33,7 @@ TRAIN = {
     "name": "hospital",
     "pairs": ["known"],
     "preset": "seed",
-    "recipe": {**QUICK, "hard_negatives": 1},
+    "recipe": QUICK,
     "category": "family",
 }
 THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")
@@ -240,7 +240,8 @@ def test_the_gate_holds_back_what_was_never_compared(context: Context, known: Te
 
 
 def test_a_training_may_end_in_a_promotion(context: Context, known: TestClient) -> None:
-    request = {**TRAIN, "refit": False, "promote": True, "base": thin.NAME}
+    mining = {**QUICK, "hard_negatives": 1}
+    request = {**TRAIN, "refit": False, "promote": True, "base": thin.NAME, "recipe": mining}
     job = ask(known, context, **request)
     assert job.state == "succeeded", job.error
     assert job.summary["promoted"] == "hospital@2"

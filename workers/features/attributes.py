@@ -5,7 +5,7 @@ tenth of each other, and contradict where one is twice the other or more: what a
 differs between shops. Two codes (`8412345678901`) are the same or are not. Other texts agree from a
 token-set ratio (RapidFuzz's) of 85 on and contradict each other below 50. What lies between says
 nothing, nor does what only one of the two has, nor a number that is not above zero, nor a number
-beside words (`call for price`).
+or a code beside words (`call for price`).
 """
 
 import re
@@ -49,7 +49,8 @@ def _verdict(one: str, other: str) -> int:
     """1 for two values that agree, -1 for two that contradict each other, else 0."""
     if not one or not other:
         return 0
-    if _CODE.fullmatch(one) and _CODE.fullmatch(other):
+    codes = [bool(_CODE.fullmatch(value)) for value in (one, other)]
+    if all(codes):
         return 1 if one == other else -1
     left, right = _numbers(one), _numbers(other)
     if left and right:
@@ -60,7 +61,8 @@ def _verdict(one: str, other: str) -> int:
 
     one, other = sorted((one.casefold(), other.casefold()))
     ratio = 100.0 if one == other else fuzz.token_set_ratio(one, other)
-    return int(ratio >= _ALIKE) - int(ratio < _UNLIKE and not left and not right)
+    words = not (any(codes) or left or right)
+    return int(ratio >= _ALIKE) - int(ratio < _UNLIKE and words)
 
 
 def _numbers(value: str) -> tuple[float, ...]:
