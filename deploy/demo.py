@@ -93,9 +93,9 @@ def run(sample: Path, out: Path) -> None:
             *("pairs", "import", "known", str(csv_of_known)),
             *("--source", "list", "--target", "catalogue"),
         )
-        # Without a refit on all pairs, and in four epochs: more would help, and take longer.
+        # Without a refit on all pairs, and in three epochs: more would help, and take longer.
         shell(
-            *("train", "hospital", "--pairs", "known", "--epochs", "4"),
+            *("train", "hospital", "--pairs", "known", "--epochs", "3"),
             *("--no-refit", "--promote", "--wait"),
         )
         say("\n5. Match again, with the model that is now the default")
