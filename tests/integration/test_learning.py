@@ -139,6 +139,7 @@ def test_a_fusion_learns_from_attributes_that_both_sides_have(context: Context) 
     fusion = context.fusion(model.id, lambda *_: None)
     weight = dict(zip(FEATURES, fusion.weights.tolist(), strict=True))
     assert weight["attributes_agreeing"] > 0
+    assert fusion.categories.attributes == ("family",)  # as the job was asked to
 
 
 def test_negatives_are_looked_for_by_the_vectors_that_the_base_has(context: Context) -> None:

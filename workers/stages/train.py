@@ -82,7 +82,8 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
             if recipe.hard_negatives
             and (matrix := _vectors(connection, base, list(texts))) is not None
         }
-        beside = _beside(connection, model, known, catalogues)
+        # A twin learns no fusion, and only a fusion looks at attributes.
+        beside = {} if model.twin_of else _beside(connection, model, known, catalogues)
     done = 0
 
     def note(step: Step) -> None:
