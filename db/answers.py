@@ -10,9 +10,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 _STORE = sa.text("""
-    INSERT INTO answer (job_id, source_id, evidence, accepted, contradicted)
-    SELECT :job, * FROM unnest(CAST(:sources AS bigint[]), CAST(:evidence AS jsonb[]),
-                               CAST(:accepted AS boolean[]), CAST(:contradicted AS boolean[]))
+    INSERT INTO answer (job_id, source_id, evidence, accepted, contradicted, floors)
+    SELECT :job, source, evidence, accepted, contradicted, CAST(floors AS real[])
+    FROM unnest(CAST(:sources AS bigint[]), CAST(:evidence AS jsonb[]),
+                CAST(:accepted AS boolean[]), CAST(:contradicted AS boolean[]),
+                CAST(:floors AS text[]))  -- an array of arrays would be unnested whole
+         AS new (source, evidence, accepted, contradicted, floors)
 """)
 
 
@@ -23,8 +26,12 @@ def store(
     evidence: Sequence[Mapping[str, Any] | None],
     accepted: Sequence[bool],
     contradicted: Sequence[bool],
+    floors: NDArray[np.float32],
 ) -> None:
-    """Note the first candidates of source records, (n,) each; without evidence there is none."""
+    """Note the first candidates of source records, (n,) each; without evidence there is none.
+
+    And what a record's scores must reach to be a candidate, (n, kinds of score).
+    """
     kept = [place for place, one in enumerate(evidence) if one is not None]
     values = {
         "job": job_id,
@@ -32,6 +39,7 @@ def store(
         "evidence": [json.dumps(evidence[place], ensure_ascii=False) for place in kept],
         "accepted": [bool(accepted[place]) for place in kept],
         "contradicted": [bool(contradicted[place]) for place in kept],
+        "floors": [f"{{{','.join(map(str, row))}}}" for row in floors[kept].tolist()],
     }
     connection.execute(_STORE, values)
 

@@ -19,9 +19,10 @@ _PLAN = sa.text("""
 """)
 _LASTS = sa.text("""
     SELECT m.source_id, count(*) AS candidates, min(m.score) AS last,
-           bool_or(t.changed_edition > :edition) AS touched
+           bool_or(t.changed_edition > :edition) AS touched, a.floors
     FROM match m JOIN record t ON t.id = m.target_id
-    WHERE m.job_id = :since AND m.source_id = ANY(:ids) GROUP BY m.source_id
+    LEFT JOIN answer a ON a.job_id = m.job_id AND a.source_id = m.source_id
+    WHERE m.job_id = :since AND m.source_id = ANY(:ids) GROUP BY m.source_id, a.floors
 """)
 _CARRY_MATCHES = sa.text("""
     INSERT INTO match (job_id, source_id, rank, target_id, score, confidence)
@@ -29,10 +30,10 @@ _CARRY_MATCHES = sa.text("""
     WHERE job_id = :since AND source_id = ANY(:ids) ORDER BY source_id, rank
 """)
 _CARRY_ANSWERS = sa.text("""
-    INSERT INTO answer (job_id, source_id, evidence, accepted, contradicted)
+    INSERT INTO answer (job_id, source_id, evidence, accepted, contradicted, floors)
     SELECT :job, a.source_id, a.evidence,
            coalesce(m.confidence >= CAST(:threshold AS real) AND NOT a.contradicted, false),
-           a.contradicted
+           a.contradicted, a.floors
     FROM answer a
     LEFT JOIN match m ON m.job_id = a.job_id AND m.source_id = a.source_id AND m.rank = 1
     WHERE a.job_id = :since AND a.source_id = ANY(:ids) ORDER BY a.source_id
@@ -68,12 +69,21 @@ _DONE = sa.text("""
 
 @dataclass(frozen=True)
 class Last:
-    """An earlier answer: its candidates, the lowest score, and whether a candidate has changed."""
+    """An earlier answer.
+
+    Attributes:
+        source_id: the line.
+        candidates: how many.
+        last: their lowest cosine.
+        touched: whether one of them has changed or is gone.
+        floors: see `Answers.floors`; None where all evidence was not weighed.
+    """
 
     source_id: int
     candidates: int
     last: float
     touched: bool
+    floors: list[float] | None
 
 
 @dataclass(frozen=True)

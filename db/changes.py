@@ -44,6 +44,16 @@ def ids(connection: sa.Connection, collection_id: int, edition: int) -> list[int
     return [int(i) for i in connection.execute(query, values).scalars()]
 
 
+def count(connection: sa.Connection, collection_id: int, edition: int) -> int:
+    """Records that came, went or got another text after that edition."""
+    query = sa.text("""
+        SELECT count(*) FROM record
+        WHERE collection_id = :collection AND changed_edition > :edition
+    """)
+    values = {"collection": collection_id, "edition": edition}
+    return int(connection.execute(query, values).scalar_one())
+
+
 def without_vector(
     connection: sa.Connection, model_id: int, collection_ids: Sequence[int], job_id: int
 ) -> bool:

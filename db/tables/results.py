@@ -1,7 +1,7 @@
 """What matching found, and what people decided about it."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 
 from aparella.db.tables.base import identity, metadata, one_of, reference, time
 
@@ -28,6 +28,11 @@ answer = sa.Table(
         "contradicted",
         sa.Boolean,
         comment="Whether a measure of the first candidate contradicts the line",
+    ),
+    sa.Column(
+        "floors",
+        ARRAY(sa.REAL),
+        comment="Scores that a new record must reach to be a candidate; NULL: not noted",
     ),
     sa.PrimaryKeyConstraint("job_id", "source_id"),
 )

@@ -158,12 +158,71 @@ def test_by_all_evidence_it_is_what_a_whole_match_gives(api: TestClient, encodin
     assert again.summary["since"]["kept"] == len(LINES) - 1
     assert found(encoding.db, again.id) == found(encoding.db, ask(api, encoding).id)
     what_is_accepted(encoding, first.id)
-    # One record more changes what words are worth.
-    catalogue = {**CATALOGUE, "C99": "GASA 10MM"}
-    drive.imported(encoding, "catalogue", catalogue.items())
+
+
+def test_by_all_evidence_a_new_record_concerns_those_whose_candidate_it_is(
+    api: TestClient, encoding: Context
+) -> None:
+    lines = {f"L{thing}{i}": f"{thing} {i}00ML" for thing in "ABCD" for i in range(5)}
+    things = {"A": "AGULLA", "B": "SONDA", "C": "GUANT", "D": "XERINGA"}
+    lines = {key: text.replace(text[0], things[text[0]], 1) for key, text in lines.items()}
+    catalogue = {
+        f"C{thing}{i}": f"{thing} ESTÈRIL {i}00ML" for thing in things.values() for i in range(40)
+    }
+    fill(encoding, lines, catalogue)
+    first = ask(api, encoding)
+    new: dict[str, str] = {**catalogue, "C99": "SONDA ESTÈRIL 200ML, 2 VIES"}
+    del new["CGUANT3"]
+    drive.imported(encoding, "catalogue", new.items())
+    again = ask(api, encoding, since=first.id)
+    said = again.summary["since"]
+    assert "all_matched_because" not in said
+    assert 0 < said["kept"] < len(lines)
+    whole = ask(api, encoding)
+    firsts, wanted = (
+        {row[0]: row[2] for row in found(encoding.db, job.id) if row[1] == 1}
+        for job in (again, whole)
+    )
+    assert firsts == wanted
+    # The line that lost its record was matched again, and so was the one whose candidate is new.
+    kept = {row[0] for row in found(encoding.db, first.id)} & unmoved(encoding.db, first, again)
+    names = keys(encoding.db)
+    assert not {names[i] for i in kept} & {"LC3", "LB2"}
+    assert {names[i][:2] for i in kept} >= {"LA", "LD"}
+    # What has changed since words were weighed adds up over jobs, until all lines are weighed anew.
+    for number in range(17):
+        new[f"N{number}"] = f"BENA {number}"
+    drive.imported(encoding, "catalogue", new.items())
     third = ask(api, encoding, since=again.id)
-    assert "what words are worth" in third.summary["since"]["all_matched_because"]
+    assert "more than 10%" in third.summary["since"]["all_matched_because"]
     assert third.summary["since"]["matched"] == len(lines)
+
+
+def unmoved(db: sa.Engine, before: jobs.Job, after: jobs.Job) -> set[int]:
+    """Lines whose answers are alike in both jobs to the last bit."""
+    rows = [{row[0]: row for row in found(db, job.id) if row[1] == 1} for job in (before, after)]
+    return {line for line, row in rows[0].items() if rows[1].get(line) == row}
+
+
+def keys(db: sa.Engine) -> dict[int, str]:
+    with transaction(db) as connection:
+        rows = connection.execute(sa.text("SELECT id, key FROM record"))
+        return {row.id: row.key for row in rows}
+
+
+@pytest.mark.parametrize("scoring", ["cosine", "fused"])
+def test_an_index_is_gone_on_from_too(api: TestClient, encoding: Context, scoring: str) -> None:
+    fill(encoding, LINES, CATALOGUE)
+    encoding.settings.match_memory_mb = 0  # no matrix fits
+    first = ask(api, encoding, scoring=scoring)
+    assert first.summary["plan"]["search"] == "hnsw"
+    drive.imported(encoding, "catalogue", {**CATALOGUE, "C99": "GASA 10MM"}.items())
+    again = ask(api, encoding, scoring=scoring, since=first.id)
+    assert "all_matched_because" not in again.summary["since"]
+    assert again.summary["since"]["kept"] > 0
+    names = keys(encoding.db)
+    got = {names[row[0]]: names[row[2]] for row in found(encoding.db, again.id) if row[1] == 1}
+    assert got["L10"] == "C99"
 
 
 def what_is_accepted(encoding: Context, since: int) -> None:

@@ -15,6 +15,7 @@ from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, ranks
 from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, joined
 from aparella.workers.fusion.model import Fusion, default
+from aparella.workers.fusion.newcomers import concerned
 from aparella.workers.fusion.search import Answers, Scores, Shelf, search
 from aparella.workers.fusion.wording import LANGUAGES, sentence
 
@@ -192,9 +193,32 @@ def test_joined_words_meet() -> None:
 
 def test_the_views_find_what_they_look_at() -> None:
     index = LexicalIndex(CATALOGUE)
-    found = lexical(index, index.queries(["foley"]), depth=2)
+    found, floors = lexical(index, index.queries(["foley"]), depth=2)
     assert len(found) == len(VIEWS)
     assert all(row.tolist()[0] == 4 for _, row in found)
+    # One record has the word: there is room for a second.
+    assert floors[0, list(VIEWS).index("words")] == 0
+    full = index.queries(["agulla 20g"])
+    best = index.top(full, "words", 2)
+    assert lexical(index, full, depth=2)[1][0, 1] == best.data[1] < best.data[0]
+
+
+def test_a_line_is_concerned_by_what_would_be_among_its_candidates() -> None:
+    corpus = Corpus(CATALOGUE)
+    texts = ["agulla 14g", "gasa"]
+    new = np.array([5])  # the glove
+    far = np.full(2, -0.5, dtype=np.float32)
+    full = np.array([[0.2, 0.9, 9.0, 9.0]] * 2, dtype=np.float32)
+    assert concerned(corpus, new, texts, far, full).tolist() == [False, False]
+    near = np.array([0.1, 0.2], dtype=np.float32)
+    assert concerned(corpus, new, texts, near, full).tolist() == [False, True]
+    # Where there is room, a shared word is enough, and having none in common is not.
+    room = np.array([[0.2, 0.0, 0.0, 0.0]] * 2, dtype=np.float32)
+    assert concerned(corpus, np.array([9]), texts, far, room).tolist() == [False, True]
+    # Nothing new concerns nobody, however much room there is.
+    none = np.full(2, -np.inf, dtype=np.float32)
+    floors = np.full((2, 4), -np.inf, dtype=np.float32)
+    assert not concerned(corpus, NONE, texts, none, floors).any()
 
 
 def test_a_union_has_each_pair_once() -> None:

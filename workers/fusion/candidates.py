@@ -13,6 +13,7 @@ DEPTH = 10
 the right record of 99.7 % of the queries or more; deeper lists cost time in proportion."""
 
 Ids = NDArray[np.int64]
+Floors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,22 @@ def unite(lists: Sequence[tuple[Ids, Ids]], rows: int) -> Candidates:
     return Candidates(query, row)
 
 
-def lexical(index: LexicalIndex, queries: Rows, depth: int = DEPTH) -> list[tuple[Ids, Ids]]:
-    """The `depth` best rows of each lexical view, as (query, row) pairs."""
+def lexical(
+    index: LexicalIndex, queries: Rows, depth: int = DEPTH
+) -> tuple[list[tuple[Ids, Ids]], Floors]:
+    """The `depth` best rows of each lexical view, as (query, row) pairs, and their floors.
+
+    Returns:
+        The lists, and float32 (queries, views): the score of the last row of a full list; 0 where
+        there was room for more.
+    """
     found = []
-    for view in VIEWS:
+    floors = np.zeros((len(queries), len(VIEWS)), dtype=np.float32)
+    for column, view in enumerate(VIEWS):
         best = index.top(queries, view, depth)
-        query = np.repeat(np.arange(best.shape[0], dtype=np.int64), np.diff(best.indptr))
+        count = np.diff(best.indptr)
+        query = np.repeat(np.arange(best.shape[0], dtype=np.int64), count)
         found.append((query, best.indices.astype(np.int64)))
-    return found
+        full = count == depth
+        floors[full, column] = best.data[best.indptr[1:][full] - 1]
+    return found, floors

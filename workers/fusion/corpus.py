@@ -33,9 +33,8 @@ class Lines:
         rows = corpus.index.queries(texts)
         self._corpus = corpus
         self._lists = Lists(rows, dict(enumerate(facts(text, corpus.idf) for text in texts)))
-        self.candidates = candidates.unite(
-            [dense, *candidates.lexical(corpus.index, rows)], len(corpus)
-        )
+        lexical, self.floors = candidates.lexical(corpus.index, rows)
+        self.candidates = candidates.unite([dense, *lexical], len(corpus))
 
     def features(
         self, found: Candidates, cosine: NDArray[np.float32], abbreviations: Abbreviations

@@ -105,13 +105,19 @@ class LexicalIndex:
             {view: ones(counts[view]) for view in WORDS},
         )
 
-    def top(self, queries: Rows, view: View, k: int) -> Sparse:
-        """The `k` rows with the highest scores for each query, as CSR (queries, rows)."""
+    def top(
+        self, queries: Rows, view: View, k: int, rows: NDArray[np.int64] | None = None
+    ) -> Sparse:
+        """The `k` rows with the highest scores for each query, as CSR (queries, rows).
+
+        The best stands first; `rows`: only these are looked at, and numbered from 0.
+        """
         from sparse_dot_topn import sp_matmul_topn
 
-        return sp_matmul_topn(
-            queries.weighted[view], self.columns[view], top_n=k, threshold=0.0, sort=True
-        )
+        columns = self.columns[view]
+        if rows is not None:
+            columns = self.rows.weighted[view][rows].T.tocsr()
+        return sp_matmul_topn(queries.weighted[view], columns, top_n=k, threshold=0.0, sort=True)
 
     def _document(self, view: View, counts: Sparse) -> Sparse:
         if view == "letters":

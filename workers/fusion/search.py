@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aparella.workers.features.attributes import Attributes
-from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
+from aparella.workers.fusion.candidates import DEPTH, Candidates, Floors, Ids
 from aparella.workers.fusion.confidence import firsts
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, compare_attributes
 from aparella.workers.fusion.explanation import Explanation, explain
+from aparella.workers.fusion.lexical import VIEWS
 from aparella.workers.fusion.model import Fusion
 
 DECIMALS = 6
@@ -76,6 +77,8 @@ class Answers:
         confidences: float32 (m, k), NaN for candidates beyond those that were weighed.
         explanations: of the first candidates; None where there is none.
         contradicted: whether a measure of the first candidate contradicts the line, bool (m,).
+        floors: what a record's score by the vectors and by each of `VIEWS` must reach for it to be
+            among the candidates, float32 (m, 4); -inf and 0 where there is room for more.
     """
 
     ids: Ids
@@ -83,6 +86,7 @@ class Answers:
     confidences: Scores
     explanations: list[Explanation | None]
     contradicted: NDArray[np.bool_]
+    floors: Floors
 
 
 def search(
@@ -119,6 +123,7 @@ def search(
         np.full((m, k), np.nan, dtype=np.float32),
         [None] * m,
         np.zeros(m, dtype=bool),
+        np.zeros((m, 1 + len(VIEWS)), dtype=np.float32),
     )
     for start in range(0, m, _BLOCK):
         part = range(start, min(start + _BLOCK, m))
@@ -139,8 +144,10 @@ def _search_block(
     answers: Answers,
 ) -> None:
     here = slice(part.start, part.stop)
-    lines = Lines(shelf.corpus, texts[here], _nearest_rows(shelf, dense[0][here]))
+    nearest, floors = _nearest_rows(shelf, dense[0][here], dense[1][here])
+    lines = Lines(shelf.corpus, texts[here], nearest)
     found = lines.candidates
+    answers.floors[here] = np.column_stack([floors, lines.floors])
     # A row's first record stands for it, the second where the first is the line itself.
     first, count = shelf.starts[found.row], np.diff(shelf.starts)[found.row]
     own = shelf.ids[first] == exclude[here][found.query]
@@ -174,17 +181,26 @@ def _search_block(
         _append(answers, i, dense)
 
 
-def _nearest_rows(shelf: Shelf, near: Ids) -> tuple[Ids, Ids]:
-    """The first `DEPTH` distinct rows of each line's nearest records, as (line, row) pairs."""
+def _nearest_rows(shelf: Shelf, near: Ids, scores: Scores) -> tuple[tuple[Ids, Ids], Floors]:
+    """The first `DEPTH` distinct rows of each line's nearest records, as (line, row) pairs.
+
+    And the cosine of the last of them; -inf where all records of the catalogue are among these.
+    """
     query, place = np.nonzero(near >= 0)
     row = shelf.rows(near[query, place])
-    query, row = query[row >= 0], row[row >= 0]
+    query, place, row = query[row >= 0], place[row >= 0], row[row >= 0]
     # Records of one text stand together: a row is new where the one before was another.
     new = np.ones(len(row), dtype=bool)
     new[1:] = (row[1:] != row[:-1]) | (query[1:] != query[:-1])
-    query, row = query[new], row[new]
-    kept = np.arange(len(query)) - np.searchsorted(query, query) < DEPTH
-    return query[kept], row[kept]
+    query, place, row = query[new], place[new], row[new]
+    number = np.arange(len(query)) - np.searchsorted(query, query)
+    kept = number < DEPTH
+    query, place, row = query[kept], place[kept], row[kept]
+    floors = np.full(len(near), -np.inf, dtype=np.float32)
+    floors[query] = scores[query, place]  # of a line's several, the last one stays
+    room = np.bincount(query, minlength=len(near)) < DEPTH
+    floors[room & (near < 0).any(axis=1)] = -np.inf
+    return (query, row), floors
 
 
 def _place(

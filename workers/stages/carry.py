@@ -1,50 +1,61 @@
-"""The stage that takes answers over from an earlier match job, where they are sure to be the same.
+"""The stage that takes answers over from an earlier match job, where nothing new concerns them.
 
 - Only lines whose text is the same, that have candidates, and only between jobs of one basis.
-- By all evidence, only if the catalogue's texts are the same: one new record changes what words are
-  worth (IDF) for every line.
-- By the vectors alone, with an exact search, a line's candidates change only if one of them was
-  changed or removed, or if a new or changed record is as near as the last of them.
+- None of the line's candidates was changed or removed, and no new or changed record comes into
+  question: as near as the last candidate by the vectors, or, by all evidence, as good as the last
+  of one of the lists that candidates come from.
+- By all evidence, no more than a tenth of the catalogue has changed: what words are worth (IDF)
+  hangs on all of it, and answers that are taken over have it of the edition they were given in.
 
 All other lines are left for the stage `match`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from aparella.db import carried, changes, jobs, stages, vectors
+from aparella.db import carried, changes, jobs, records, stages, vectors
 from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
 from aparella.db.leases import Claimed
 from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write
+from aparella.workers.fusion import newcomers
+from aparella.workers.fusion.lexical import VIEWS
 from aparella.workers.matching import Catalogue, Ids, Scores, top_k
 from aparella.workers.stages.editions import again_if_moved
 from aparella.workers.stages.match import LARGEST_CHUNK
 
 _LINES = 10
 """Chunks of the stage `match` that one chunk of this stage is as large as: copying is quick."""
-_NONE = -2.0
-"""Below all cosines."""
+RENEWED = 0.1
+"""Share of the catalogue that may be new before all lines are weighed again."""
+_LOADED = 50_000
+"""New records whose vectors are read, where the catalogue's are not in memory: 77 MB."""
+_FLOORS = 1 + len(VIEWS)
 
 
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
     """Chunks of lines whose answers may still hold; none, and why, if none can."""
     since = chunk.params["since"]
     earlier = stages.params(connection, since, "match")
-    changed, reason = _catalogue(connection, chunk, earlier)
     figures: dict[str, Any] = {"job": since}
-    if reason is not None:
+    if (reason := _reason(connection, chunk, earlier)) is not None:
         figures["all_matched_because"] = reason
     else:
-        stages.add_params(connection, chunk.job_id, "carry", {"earlier": {"changed": changed}})
+        editions = earlier["editions"]
+        noted = {
+            "changed": changes.moved(connection, chunk.params["collection_id"], editions["target"]),
+            "weighed": _weighed(connection, since, editions["target"]),
+        }
+        stages.add_params(connection, chunk.job_id, "carry", {"earlier": noted})
         carried.plan(
             connection,
             since,
             chunk.params["source_id"],
-            earlier["editions"]["source"],
+            editions["source"],
             job_id=chunk.job_id,
             stage_id=chunk.stage_id,
             size=(context.settings.match_chunk or LARGEST_CHUNK) * _LINES,
@@ -73,47 +84,87 @@ def bury(_connection: sa.Connection, _chunk: Failed, _code: str, _message: str) 
     """Nothing is lost: what was not taken over is matched."""
 
 
-def _catalogue(
-    connection: sa.Connection, chunk: Claimed, earlier: dict[str, Any]
-) -> tuple[bool, str | None]:
-    """Whether the catalogue has changed since, and why no answer can be taken over, if so."""
+def _reason(connection: sa.Connection, chunk: Claimed, earlier: Mapping[str, Any]) -> str | None:
+    """Why no answer can be taken over; None: some can."""
     since, target = chunk.params["since"], chunk.params["collection_id"]
     if (reason := basis.difference(earlier.get("basis"), chunk.params["basis"])) is not None:
-        return True, reason
+        return reason
     if earlier.get("one_to_one"):
-        return True, "its answers were assigned one to one, each by regard to all others"
+        return "its answers were assigned one to one, each by regard to all others"
     if carried.missed_targets(connection, since, target):
-        return True, "it could not look at some records of the catalogue"
-    changed = changes.moved(connection, target, earlier["editions"]["target"])
-    if changed and chunk.params["fused"]:
-        return True, ("the catalogue has changed, and with it what words are worth, for every line")
-    if changed and chunk.params["search"] != "exact":
-        return True, "the catalogue has changed, and an index does not find all there is"
-    return changed, None
+        return "it could not look at some records of the catalogue"
+    edition = earlier["editions"]["target"]
+    if chunk.params["fused"]:
+        weighed = _weighed(connection, since, edition)
+        changed = changes.count(connection, target, weighed)
+        if changed > RENEWED * records.count(connection, target):
+            return (
+                f"more than {RENEWED:.0%} of the catalogue is new or has changed since words were "
+                "weighed, and with it what they are worth, for every line"
+            )
+    if chunk.params["search"] != "exact" and changes.count(connection, target, edition) > _LOADED:
+        return f"more than {_LOADED:,} records have changed, too many to be compared with each line"
+    return None
+
+
+def _weighed(connection: sa.Connection, since: int, edition: int) -> int:
+    """The catalogue's edition in which the oldest of a job's answers were given."""
+    noted = stages.params(connection, since, "carry").get("earlier")
+    return int(noted["weighed"]) if noted else edition
 
 
 def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
-    """Lines of the chunk whose candidates are the same, by the vectors alone."""
+    """Lines of the chunk that nothing new concerns."""
     params, since = chunk.params, chunk.params["since"]
-    model_id, collection_id = params["model_id"], params["collection_id"]
     with transaction(context.db) as connection:
         edition = stages.params(connection, since, "match")["editions"]["target"]
         lasts = carried.lasts(connection, since, chunk.items, edition)
-        wanted = changes.ids(connection, collection_id, edition)
-        source = vectors.load_some(connection, model_id, chunk.items)
-    catalogue = context.catalogue(model_id, collection_id, params["stamp"], tick)
-    tick(0)
-    ids, matrix = catalogue.some(np.array(wanted, dtype=np.int64))
-    fresh = Catalogue.build(ids, [i.tobytes() for i in ids], matrix)
-    near: tuple[Ids, Scores] = top_k(fresh, source.vectors, 1, exclude=source.ids)
-    scores = np.nan_to_num(near[1][:, 0], nan=_NONE).tolist()
-    best = dict(zip(source.ids.tolist(), scores, strict=True))
+        new = changes.ids(connection, params["collection_id"], edition)
+        source = vectors.load_some(connection, params["model_id"], chunk.items)
+        texts = records.texts(connection, source.ids.tolist())
+    lines = source.ids.tolist()
+    best = _nearest(context, chunk, np.array(new, dtype=np.int64), source, tick)
+    if params["fused"]:
+        shelf = context.shelf(params["collection_id"], params["stamp"], tick)
+        rows = np.unique(shelf.rows(np.array(new, dtype=np.int64)))
+        floors = np.array([_floors(lasts.get(line)) for line in lines], dtype=np.float32)
+        concerned = newcomers.concerned(
+            shelf.corpus, rows[rows >= 0], texts, best, floors.reshape(-1, _FLOORS)
+        )
+    else:
+        floor = [_last(lasts.get(line), params["k"]) for line in lines]
+        # As near as the last one is near enough: of equal ones the lower id comes first.
+        concerned = (best > -np.inf) & (best >= np.array(floor, dtype=np.float32))
     return [
-        one
-        for one in source.ids.tolist()
-        if (last := lasts.get(one)) is not None
-        and not last.touched
-        # As near as the last one is near enough: of equal ones the lower id comes first. Where
-        # there is room below the last one, any new record finds it.
-        and (best[one] == _NONE or (last.candidates == params["k"] and best[one] < last.last))
+        line
+        for line, reached in zip(lines, concerned.tolist(), strict=True)
+        if line in lasts and not lasts[line].touched and not reached
     ]
+
+
+def _nearest(
+    context: Context, chunk: Claimed, new: Ids, source: vectors.Block, tick: Tick
+) -> Scores:
+    """The cosine of each line's nearest new record, (lines,); -inf where there is none."""
+    model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
+    if chunk.params["search"] == "exact":
+        catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"], tick)
+        ids, matrix = catalogue.some(new)
+    else:
+        with transaction(context.db) as connection:
+            block = vectors.load_some(connection, model_id, new.tolist())
+        ids, matrix = block.ids, block.vectors
+    tick(0)
+    fresh = Catalogue.build(ids, [i.tobytes() for i in ids], matrix)
+    scores = top_k(fresh, source.vectors, 1, exclude=source.ids)[1][:, 0]
+    return np.nan_to_num(scores, nan=-np.inf)
+
+
+def _last(last: carried.Last | None, k: int) -> float:
+    """The cosine of an answer's last candidate; -inf where there is room below it."""
+    return last.last if last is not None and last.candidates == k else -np.inf
+
+
+def _floors(last: carried.Last | None) -> list[float]:
+    """An answer's floors; where none were noted, everything reaches them."""
+    return last.floors if last is not None and last.floors else [-np.inf] * _FLOORS

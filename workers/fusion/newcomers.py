@@ -1,0 +1,39 @@
+"""Which lines the new texts of a catalogue concern: those among whose candidates one would be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aparella.workers.fusion.candidates import Floors, Ids
+from aparella.workers.fusion.corpus import Corpus
+from aparella.workers.fusion.lexical import VIEWS
+
+SLACK = 0.95
+"""Of a floor that a score must reach. Floors are of an earlier edition, in which words were worth
+a little more or less: what is near to one is looked at again."""
+
+
+def concerned(
+    corpus: Corpus, rows: Ids, texts: Sequence[str], cosines: Floors, floors: Floors
+) -> NDArray[np.bool_]:
+    """Tell the lines that some rows reach.
+
+    Args:
+        corpus: the catalogue as it is now.
+        rows: its new texts.
+        texts: the lines, m.
+        cosines: of each line's nearest new record, float32 (m,), -inf where there is none.
+        floors: see `Answers.floors`, float32 (m, 4).
+
+    Returns:
+        bool (m,).
+    """
+    found: NDArray[np.bool_] = (cosines > -np.inf) & (cosines >= floors[:, 0])
+    if not len(rows):
+        return found
+    queries = corpus.index.queries(texts)
+    for column, view in enumerate(VIEWS, 1):
+        best = corpus.index.top(queries, view, 1, rows).max(axis=1).toarray().ravel()
+        found |= (best > 0) & (best >= SLACK * floors[:, column])
+    return found
