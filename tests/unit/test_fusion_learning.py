@@ -74,6 +74,28 @@ def test_a_few_pairs_teach_nothing() -> None:
     assert len(taught.trials) == 0
 
 
+def test_some_tens_of_pairs_teach_the_confidence_alone() -> None:
+    taught = learn(known(40), default(), Abbreviations(), {})
+    assert np.array_equal(taught.weights, default().weights)
+    assert not np.array_equal(taught.first_weights, default().first_weights)
+    assert len(taught.trials) == 40
+
+
+def test_that_a_list_is_easy_moves_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = known(200)
+    # Nothing but the code tells records apart, nearly always: weights could only grow together.
+    same = np.tile(default().mean, (len(one.features), 1))
+    same[:, CODE] = one.features[:, CODE]
+    lost = one.candidates.query % 20 == 0
+    easy = replace(one, features=same, right=np.where(lost, np.roll(one.right, 1), one.right))
+    taught = learn(easy, default(), Abbreviations(), {})
+    assert accuracy(default(), easy) > 0.9
+    assert np.array_equal(taught.weights, default().weights)
+    assert taught.learnt_from["prior_strength"] is None
+    monkeypatch.setattr(ranker, "scale", lambda *_: 1.0)
+    assert learn(easy, default(), Abbreviations(), {}).learnt_from["prior_strength"] is not None
+
+
 def test_no_weight_takes_the_wrong_sign() -> None:
     one = known(200)
     misleading = one.features.copy()

@@ -21,7 +21,10 @@ STRENGTHS = (1.0, 5.0, 20.0, 80.0, 320.0, np.inf)
 """How strongly the prior holds, from which cross-validation chooses; infinity learns nothing."""
 FIRST_STRENGTH = 1.0
 MIN_QUERIES = 20
-"""Queries with a right candidate below which no weight is learnt."""
+"""Queries with a right candidate below which nothing is learnt."""
+MIN_RANKED = 50
+"""Those below which the ranker's weights stay the prior's: so few cannot show that others are
+better, and mislead as often (docs/matching.md)."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def learn(
     """Learn a fusion: the ranker's weights, then how sure its first candidates are.
 
     The strength of the prior is the greatest under which the answers to queries not learnt from
-    surprise no more than under the best one, by a standard error: so a few pairs move little and
-    useless ones nothing. The confidence learns from answers that the ranker gave to queries it had
-    not learnt from, and is tried likewise.
+    surprise no more than under the best one, by a standard error: so a few pairs move little or
+    nothing, and useless ones nothing. The confidence learns from answers that the ranker gave to
+    queries it had not learnt from, and is tried likewise.
 
     Args:
         known: the queries.
@@ -87,6 +90,8 @@ def learn(
     examples = Examples(
         known.candidates, prior.standardised(known.features), known.right, known.weight
     )
+    if answered.sum() < MIN_RANKED:
+        strengths = (np.inf,)
     tried = {strength: _tried(examples, known.fold, prior, strength) for strength in strengths}
     strength = _strongest({one: surprises for one, (surprises, _) in tried.items()})
     by_fold = tried[strength][1]
@@ -120,16 +125,19 @@ def _strongest(surprises: Mapping[float, Vector]) -> float:
 def _tried(
     examples: Examples, fold: NDArray[np.int64], prior: Fusion, strength: float
 ) -> tuple[Vector, dict[int, Vector]]:
-    """Surprise at answered queries by weights not learnt from their fold, and these by fold."""
-    weights = {
-        one: ranker.fit(examples.of(fold != one), prior.weights, strength)
-        for one in np.unique(fold).tolist()
-    }
-    surprises = [
-        ranker.surprise(examples.of(fold == one), learnt)
-        for one, learnt in weights.items()
-        if (fold == one)[examples.candidates.query].any()
-    ]
+    """Surprise at answered queries by weights not learnt from their fold, and these by fold.
+
+    Each is scaled as fits the queries learnt from: on an easy list all weights are too small, which
+    moves no rank, and is no reason to leave the prior.
+    """
+    weights: dict[int, Vector] = {}
+    surprises = []
+    for one in np.unique(fold).tolist():
+        learning, trying = examples.of(fold != one), examples.of(fold == one)
+        weights[one] = learnt = ranker.fit(learning, prior.weights, strength)
+        if len(trying.candidates):
+            scaled = learnt * ranker.scale(learning, learnt)
+            surprises.append(ranker.surprise(trying, scaled))
     return np.concatenate(surprises), weights
 
 

@@ -102,6 +102,17 @@ def _log_sums(values: Vector, starts: NDArray[np.int64], lengths: NDArray[np.int
     return np.asarray(highest + np.log(np.add.reduceat(grown, starts)))
 
 
+def scale(examples: Examples, weights: Vector) -> float:
+    """The number that weights are best multiplied with, 0.2 to 5."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(logarithm: float) -> float:
+        return float(surprise(examples, weights * np.exp(logarithm)).mean())
+
+    bound = np.log(5.0)
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
+
+
 def surprise(examples: Examples, weights: Sequence[float] | Vector) -> Vector:
     """-ln of the probability given to the right candidates, for each query that has one."""
     chance = probabilities(utilities(examples.features, np.asarray(weights)), examples.candidates)
