@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from aparella.settings import Settings
 from aparella.workers import engine
 from aparella.workers.context import Context
 from aparella.workers.decisions import Cause
+from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.evidence import FEATURES
 from aparella.workers.runner import run_chunk
 from aparella.workers.stages import HANDLERS, train
@@ -386,6 +388,25 @@ def test_a_match_weighs_all_evidence_and_accepts_what_it_promised(
     smaller = Context(encoding.db, encoding.settings.model_copy(update={"match_chunk": 77}))
     _, again = matched(known, smaller, k=4, auto_accept=0.9)
     assert again == items
+
+
+def test_a_category_is_corrected_though_the_list_knows_none(
+    known: TestClient, encoding: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction(encoding.db) as connection:
+        connection.execute(sa.text("UPDATE record SET attributes = '{}' WHERE key LIKE 'L%'"))
+        model = models.find_model(connection, "hospital@1")
+    _, before = matched(known, encoding, k=1)
+    fusion = encoding.fusion(model.id, lambda *_: None)
+    harder = replace(fusion, categories=Categories(("family",), {"SONDA": -1.0}))
+    monkeypatch.setattr(Context, "fusion", lambda *_: harder)
+    _, after = matched(known, encoding, k=1)
+    moved = [
+        (THINGS[int(old["target_key"][1:]) % 6] == "SONDA", old["confidence"] - new["confidence"])
+        for old, new in zip(before, after, strict=True)
+    ]
+    assert all((less > 0) is hard and less >= 0 for hard, less in moved)
+    assert any(hard for hard, _ in moved)
 
 
 def test_cosines_alone_are_no_confidences(known: TestClient, encoding: Context) -> None:
