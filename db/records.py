@@ -12,6 +12,7 @@ import psycopg2
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from aparella.category import category
 from aparella.errors import NotFoundError
 
 # ensure: an upload names its collection; the first one creates it
@@ -159,11 +160,8 @@ def bearers(
     values: dict[int, str] = {}
     for row in connection.execute(query, {"id": collection_id, "hashes": list(hashes)}):
         ids.setdefault(bytes(row.text_hash), set()).add(row.id)
-        value = next(
-            (row.attributes[name] for name in attributes if row.attributes.get(name)), None
-        )
-        if value is not None:
-            values[row.id] = str(value)
+        if (value := category(row.attributes, attributes)) is not None:
+            values[row.id] = value
     return ids, values
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from aparella.category import ATTRIBUTES
+
 SHOWN = 10
 """Candidates that a review looks at."""
 BLOCK = 32
 """Lines among which those with the same first candidate or category are moved apart."""
-CATEGORIES = ("category", "family")
+_CATEGORY = ", ".join(f"nullif(t.attributes ->> '{name}', '')" for name in ATTRIBUTES)
 """Attributes of the catalogue's records that tell what kind of thing they are; the first counts."""
 
 # build: the most uncertain lines first. In each block of 32 the first line of each candidate and of
@@ -37,7 +39,7 @@ _BUILD = sa.text(f"""
           AND (a.source_id IS NOT NULL OR r.created_at <= :until)
     ), ranked AS (
         SELECT b.*, row_number() OVER (ORDER BY b.certainty, b.source_id) - 1 AS n,
-               coalesce(t.attributes ->> 'category', t.attributes ->> 'family') AS category
+               coalesce({_CATEGORY}) AS category
         FROM best b LEFT JOIN record t ON t.id = b.target_id
     ), turns AS (
         SELECT source_id, n, n / {BLOCK} AS block, greatest(

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aparella.category import ATTRIBUTES, category
 from aparella.workers.encoder import SentenceEncoder, Vectors
 from aparella.workers.evaluation import split
 from aparella.workers.features import abbreviations
 from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.candidates import DEPTH, Candidates, Ids
-from aparella.workers.fusion.categories import ATTRIBUTES, category
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import compare_attributes
 from aparella.workers.fusion.learning import MIN_QUERIES, Known, learn

@@ -30,7 +30,7 @@ def job(context: Context) -> int:
     """A match job of 20 lines that has ended; C000 to C009 are of one family, and so on."""
     more = [UploadRow(n, k, t, {"price": n % 7 or "n/a"}) for n, (k, t) in enumerate(LINES, 2)]
     drive.upload(context.db, "list", [], more=more)
-    more = [UploadRow(n, k, t, {"family": k[:3]}) for n, (k, t) in enumerate(CATALOGUE, 2)]
+    more = [UploadRow(n, k, t, {"familia": k[:3]}) for n, (k, t) in enumerate(CATALOGUE, 2)]
     drive.upload(context.db, "catalogue", [], more=more)
     drive.run(context)
     return matched(context)
@@ -177,7 +177,7 @@ def test_the_next_line(api: TestClient, job: int) -> None:
     assert (line["key"], line["text"], line["skips"]) == ("L000", "XERINGA 0ML ESTERIL", 0)
     assert line["attributes"] == {"price": 2}
     assert [one["rank"] for one in line["candidates"]] == [1, 2, 3]
-    assert all(one["attributes"]["family"] == one["key"][:3] for one in line["candidates"])
+    assert all(one["attributes"]["familia"] == one["key"][:3] for one in line["candidates"])
     assert line["candidates"][0]["score"] >= line["candidates"][1]["score"]
     decide(api, said("L001", line["candidates"][0]["key"], "reject"), by="jordi")
     assert keys(take(api, job, "jordi", order="listed", limit=2)) == ["L001", "L002"]

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aparella.workers.fusion.categories import MIN_ANSWERS, Categories, category, learn
+from aparella.category import category
+from aparella.workers.fusion.categories import MIN_ANSWERS, Categories, learn
 from aparella.workers.fusion.model import Fusion, default
 from aparella.workers.fusion.promise import Trials
 from aparella.workers.fusion.reliability import expected_calibration_error

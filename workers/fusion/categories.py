@@ -12,21 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aparella.category import ATTRIBUTES, category
 from aparella.workers.features.attributes import Attributes
 from aparella.workers.fusion.ranker import Vector
 
-ATTRIBUTES = ("category", "categoria", "categoría", "family", "familia", "família")
-"""Attributes that are taken for a record's category where none is named."""
 MIN_ANSWERS = 50
 """Known answers within a category below which it is not corrected."""
 _STRENGTH = 1.0
 """Inverse variance of a correction's prior, which is centred on none."""
 _LEAST = 1e-6
-
-
-def category(attributes: Attributes, names: Sequence[str] = ATTRIBUTES) -> str | None:
-    """A record's category: the first of these attributes that it has."""
-    return next((str(attributes[name]) for name in names if attributes.get(name)), None)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aparella.category import ATTRIBUTES
 from aparella.workers.features.abbreviations import Abbreviations
 from aparella.workers.fusion import categories, confidence, ranker
 from aparella.workers.fusion.candidates import Candidates
@@ -51,7 +52,7 @@ class Known:
     fold: NDArray[np.int64]
     weight: Vector
     category: Sequence[str | None] | None = None
-    attributes: tuple[str, ...] = categories.ATTRIBUTES
+    attributes: tuple[str, ...] = ATTRIBUTES
 
 
 def learn(

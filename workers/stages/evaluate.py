@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from aparella.category import ATTRIBUTES
 from aparella.db import chunks, evaluations, jobs, models, pair_texts, pairs, records, vectors
 from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
@@ -17,7 +18,6 @@ from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.encoder import Vectors
 from aparella.workers.evaluation import lexical, metrics, split
 from aparella.workers.evaluation.ranks import Blocks, Ranked, Ranks, rank
-from aparella.workers.fusion.categories import ATTRIBUTES
 
 TRIGRAMS = "character trigrams (TF-IDF)"
 

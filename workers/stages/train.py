@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aparella import artifacts
+from aparella.category import ATTRIBUTES
 from aparella.db import chunks, faults, models, pair_texts, pairs, registry, vectors
 from aparella.db.chunks import Failed
 from aparella.db.engine import transaction
@@ -21,7 +22,6 @@ from aparella.db.pairs import Pair
 from aparella.workers.context import Context, Outcome, Tick, Write, waiting
 from aparella.workers.evaluation import split
 from aparella.workers.evaluation.split import PairKey
-from aparella.workers.fusion.categories import ATTRIBUTES
 from aparella.workers.fusion.model import Fusion
 from aparella.workers.text import text_hash
 from aparella.workers.training.checkpoints import Checkpoints
