@@ -42,8 +42,8 @@ class MatchRequest(_Request):
             looks at the vectors alone.
         auto_accept: accept first candidates unseen so far down that at least this share of them is
             right; None accepts none.
-        since: an earlier match job of the two collections; answers that cannot have changed since
-            are taken over from it.
+        since: an earlier match job of the two collections; answers that nothing new concerns are
+            taken over from it.
         one_to_one: each record of `target` is the first candidate of one line at most.
     """
 

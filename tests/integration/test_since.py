@@ -1,8 +1,9 @@
-"""Answers taken over from an earlier job are those that matching everything again would give."""
+"""Answers are taken over from an earlier job where nothing new concerns them, and nowhere else."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
@@ -13,6 +14,7 @@ from aparella.db.engine import create, transaction
 from aparella.settings import Settings
 from aparella.workers.context import Context
 from aparella.workers.runner import run_chunk
+from aparella.workers.stages import carry
 from tests.integration import drive
 
 THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")
@@ -189,13 +191,71 @@ def test_by_all_evidence_a_new_record_concerns_those_whose_candidate_it_is(
     names = keys(encoding.db)
     assert not {names[i] for i in kept} & {"LC3", "LB2"}
     assert {names[i][:2] for i in kept} >= {"LA", "LD"}
-    # What has changed since words were weighed adds up over jobs, until all lines are weighed anew.
-    for number in range(17):
-        new[f"N{number}"] = f"BENA {number}"
+    assert floors(encoding.db, again.id).items() >= {
+        (line, noted) for line, noted in floors(encoding.db, first.id).items() if line in kept
+    }
+    # What was taken over is taken over once more, if what came then does not concern it either.
+    new["C98"] = "GUANT ESTÈRIL 100ML, DE NITRIL"
     drive.imported(encoding, "catalogue", new.items())
     third = ask(api, encoding, since=again.id)
-    assert "more than 10%" in third.summary["since"]["all_matched_because"]
-    assert third.summary["since"]["matched"] == len(lines)
+    assert kept & unmoved(encoding.db, first, third)
+    assert "LC1" not in {names[i] for i in unmoved(encoding.db, again, third)}
+    # What has changed since words were weighed adds up, until all lines are weighed anew.
+    for number in range(16):
+        new[f"N{number}"] = f"BENA {number}"
+    drive.imported(encoding, "catalogue", new.items())
+    last = ask(api, encoding, since=third.id)
+    assert "more than 10%" in last.summary["since"]["all_matched_because"]
+    assert last.summary["since"]["matched"] == len(lines)
+
+
+def test_where_there_is_room_every_new_record_concerns_all(
+    api: TestClient, encoding: Context
+) -> None:
+    catalogue = dict(list(CATALOGUE.items())[:9])
+    fill(encoding, LINES, catalogue)
+    first = ask(api, encoding)
+    drive.imported(encoding, "catalogue", {**catalogue, "C99": "BENA"}.items())
+    said = ask(api, encoding, since=first.id).summary["since"]
+    assert "all_matched_because" not in said
+    assert (said["kept"], said["matched"]) == (0, len(LINES))
+    # So they do where nothing was noted.
+    assert all(noted[0] == -np.inf for noted in floors(encoding.db, first.id).values())
+    with transaction(encoding.db) as connection:
+        connection.execute(sa.text("UPDATE answer SET floors = NULL"))
+    assert ask(api, encoding, since=first.id).summary["since"] == said
+
+
+def test_too_many_new_records_are_not_compared_with_each_line(
+    api: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carry, "MOST", 1)
+    fill(context, LINES, CATALOGUE)
+    first = ask(api, context)
+    # As a release noted it that did not weigh: its answers are of its own edition.
+    again = ask(api, context, since=first.id)
+    with transaction(context.db) as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE stage SET params = jsonb_set(params, '{earlier}', :earlier) "
+                "WHERE job_id = :id AND handler = 'carry'"
+            ),
+            {"id": again.id, "earlier": '{"changed": false}'},
+        )
+    drive.imported(context, "catalogue", {**CATALOGUE, "C99": "BENA"}.items())
+    third = ask(api, context, since=again.id)
+    assert "all_matched_because" not in third.summary["since"]
+    drive.imported(context, "catalogue", {**CATALOGUE, "C97": "BENA 5", "C98": "BENA 6"}.items())
+    last = ask(api, context, since=third.id)
+    assert "more than 1 records" in last.summary["since"]["all_matched_because"]
+
+
+def floors(db: sa.Engine, job_id: int) -> dict[int, tuple[float, ...]]:
+    query = sa.text("SELECT source_id, floors FROM answer WHERE job_id = :id")
+    with transaction(db) as connection:
+        return {
+            row.source_id: tuple(row.floors) for row in connection.execute(query, {"id": job_id})
+        }
 
 
 def unmoved(db: sa.Engine, before: jobs.Job, after: jobs.Job) -> set[int]:

@@ -13,7 +13,7 @@ from aparella.workers.fusion.candidates import Candidates, lexical, unite
 from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, ranks
-from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, joined
+from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, View, joined
 from aparella.workers.fusion.model import Fusion, default
 from aparella.workers.fusion.newcomers import concerned
 from aparella.workers.fusion.search import Answers, Scores, Shelf, search
@@ -205,20 +205,71 @@ def test_the_views_find_what_they_look_at() -> None:
 
 def test_a_line_is_concerned_by_what_would_be_among_its_candidates() -> None:
     corpus = Corpus(CATALOGUE)
-    texts = ["agulla 14g", "gasa"]
-    new = np.array([5])  # the glove
-    far = np.full(2, -0.5, dtype=np.float32)
-    full = np.array([[0.2, 0.9, 9.0, 9.0]] * 2, dtype=np.float32)
-    assert concerned(corpus, new, texts, far, full).tolist() == [False, False]
-    near = np.array([0.1, 0.2], dtype=np.float32)
-    assert concerned(corpus, new, texts, near, full).tolist() == [False, True]
+    texts = ["agulla 14g", "gasa de cotó"]
+    new = np.array([9])  # the second gauze
+    queries = corpus.index.queries(texts)
+    before = [corpus.index.best_of(new, queries, view, new)[1] for view in VIEWS]
+    far, high = np.full(2, -0.5, dtype=np.float32), np.float32(99)
+    for column, score in enumerate([np.float32(0.7), *before]):
+        cosines = np.array([-0.5, 0.7], dtype=np.float32)
+        floors = np.full((2, 4), high, dtype=np.float32)
+        assert not concerned(corpus, new, new, texts, cosines, floors).any()
+        floors[:, column] = score
+        assert concerned(corpus, new, new, texts, cosines, floors).tolist() == [False, True]
+        floors[:, column] = score * np.float32(1.06)
+        assert not concerned(corpus, new, new, texts, cosines, floors).any()
     # Where there is room, a shared word is enough, and having none in common is not.
-    room = np.array([[0.2, 0.0, 0.0, 0.0]] * 2, dtype=np.float32)
-    assert concerned(corpus, np.array([9]), texts, far, room).tolist() == [False, True]
+    room = np.array([[0.2, 0, 0, 0]] * 2, dtype=np.float32)
+    assert concerned(corpus, new, new, texts, far, room).tolist() == [False, True]
     # Nothing new concerns nobody, however much room there is.
     none = np.full(2, -np.inf, dtype=np.float32)
     floors = np.full((2, 4), -np.inf, dtype=np.float32)
-    assert not concerned(corpus, NONE, texts, none, floors).any()
+    assert not concerned(corpus, NONE, NONE, texts, none, floors).any()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_newcomers_are_scored_as_before_they_came(view: View) -> None:
+    old, new = CATALOGUE[:8], [f"SONDA VESICAL FOLEY DE LÀTEX, {n}CH" for n in range(12, 36)]
+    texts = ["sonda foley 16ch", "xeringa 50ml"]
+    both = LexicalIndex([*old, *new])
+    late = np.arange(len(old), len(both.rows))
+    # The line's old candidate has the score that it had when its word was rare.
+    then = LexicalIndex(old)
+    for row in (4, 3):
+        seen = both.best_of(np.array([row]), both.queries(texts), view, late)
+        was = then.best_of(np.array([row]), then.queries(texts), view, NONE)
+        if view == "letters":
+            assert seen == pytest.approx(was, abs=1e-6)
+        else:  # The mean length, by which BM25 divides, is the one now.
+            assert seen == pytest.approx(was, rel=0.1)
+    now, was = (
+        index.best_of(np.array([4]), index.queries(texts), view, NONE)[0] for index in (both, then)
+    )
+    assert view == "letters" or now < 0.6 * was
+
+
+def test_answers_note_what_a_newcomer_must_reach() -> None:
+    # The second gauze stands twice: a text counts once.
+    ids, texts = np.append(IDS, 80), [*CATALOGUE, CATALOGUE[9]]
+    shelf = Shelf.build(ids, texts)
+    cosines = {int(i): 0.9 - 0.05 * n for n, i in enumerate(IDS)} | {80: 0.9 - 0.05 * 9}
+    order = sorted(cosines, key=lambda i: (-cosines[i], i))
+
+    def floors(depth: int, padding: int = 0) -> NDArray[np.float32]:
+        near = np.array([[*order[:depth], *[-1] * padding]])
+        scores = np.array([[*(cosines[i] for i in order[:depth]), *[np.nan] * padding]])
+        found = search(
+            *(shelf, default(), ["gasa de cotó"], (near, scores.astype(np.float32))),
+            lambda _, wanted: np.array([cosines[i] for i in wanted.tolist()], dtype=np.float32),
+            *(3, np.array([-1]), lambda _: None),
+        )
+        return found.floors[0]
+
+    assert floors(13)[0] == pytest.approx(cosines[order[9]])  # the tenth text
+    assert floors(5)[0] == pytest.approx(cosines[order[4]])  # no more were asked for
+    assert floors(5, padding=2)[0] == -np.inf  # there were no more
+    best = shelf.corpus.index.queries(["gasa de cotó"])
+    assert floors(13)[1:].tolist() == lexical(shelf.corpus.index, best)[1][0].tolist()
 
 
 def test_a_union_has_each_pair_once() -> None:

@@ -67,10 +67,8 @@ class LexicalIndex:
         self._length: dict[View, float] = {}
         for view, matrix in counts.items():
             frequency = np.bincount(matrix.indices, minlength=_COLUMNS)
-            n = len(texts)
-            idf = np.log1p((n - frequency + 0.5) / (frequency + 0.5))
-            self._idf[view] = idf.astype(np.float32)
-            self._length[view] = matrix.sum() / max(n, 1)
+            self._idf[view] = _idf(len(texts), frequency)
+            self._length[view] = matrix.sum() / max(len(texts), 1)
         self.rows = Rows(
             {view: self._document(view, matrix) for view, matrix in counts.items()},
             {view: self._inverse(view, counts[view]) for view in WORDS},
@@ -105,19 +103,32 @@ class LexicalIndex:
             {view: ones(counts[view]) for view in WORDS},
         )
 
-    def top(
-        self, queries: Rows, view: View, k: int, rows: NDArray[np.int64] | None = None
-    ) -> Sparse:
-        """The `k` rows with the highest scores for each query, as CSR (queries, rows).
+    def top(self, queries: Rows, view: View, k: int) -> Sparse:
+        """The `k` highest-scoring rows for each query, as CSR (queries, rows), the best first."""
+        return _top(queries.weighted[view], self.columns[view], k)
 
-        The best stands first; `rows`: only these are looked at, and numbered from 0.
+    def best_of(
+        self, rows: NDArray[np.int64], queries: Rows, view: View, late: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The highest score of some rows for each query, float32 (queries,), 0 where there is none.
+
+        With the IDF of the catalogue without the rows `late`: as it was before they came.
         """
-        from sparse_dot_topn import sp_matmul_topn
-
-        columns = self.columns[view]
-        if rows is not None:
-            columns = self.rows.weighted[view][rows].T.tocsr()
-        return sp_matmul_topn(queries.weighted[view], columns, top_n=k, threshold=0.0, sort=True)
+        last = self.rows.weighted[view][late]
+        frequency = np.diff(self.columns[view].indptr)
+        before = _idf(
+            len(self.rows) - len(late),
+            frequency - np.bincount(last.indices, minlength=_COLUMNS),
+        )
+        change = before / self._idf[view]
+        left, right = queries.weighted[view], self.rows.weighted[view][rows]
+        if view == "letters":
+            left = _of_length_one(_scaled(left, change))
+            right = _of_length_one(_scaled(right, change))
+        else:
+            right = _scaled(right, change)
+        found: NDArray[np.float32] = _top(left, right.T.tocsr(), 1).max(axis=1).toarray().ravel()
+        return found
 
     def _document(self, view: View, counts: Sparse) -> Sparse:
         if view == "letters":
@@ -134,10 +145,7 @@ class LexicalIndex:
     def _cosine(self, counts: Sparse) -> Sparse:
         rows = counts.copy()
         rows.data = (1 + np.log(rows.data)) * self._idf["letters"][rows.indices]
-        per_row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        length = np.sqrt(np.bincount(per_row, rows.data**2, minlength=rows.shape[0]))
-        rows.data = (rows.data / length[per_row]).astype(np.float32)
-        return rows
+        return _of_length_one(rows)
 
     def _inverse(self, view: View, counts: Sparse) -> Sparse:
         rows = counts.copy()
@@ -151,6 +159,34 @@ def products(
     """Scalar products of pairs of rows, float32 (pairs,)."""
     found = left[left_rows].multiply(right[right_rows]).sum(axis=1)
     return np.asarray(found, dtype=np.float32).ravel()
+
+
+def _idf(texts: int, frequency: NDArray[np.int64]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = np.log1p((texts - frequency + 0.5) / (frequency + 0.5)).astype(
+        np.float32
+    )
+    return found
+
+
+def _top(left: Sparse, right: Sparse, k: int) -> Sparse:
+    from sparse_dot_topn import sp_matmul_topn
+
+    return sp_matmul_topn(left, right, top_n=k, threshold=0.0, sort=True)
+
+
+def _scaled(rows: Sparse, factor: NDArray[np.float32]) -> Sparse:
+    """Each column multiplied with its factor."""
+    scaled = rows.copy()
+    scaled.data = rows.data * factor[rows.indices]
+    return scaled
+
+
+def _of_length_one(rows: Sparse) -> Sparse:
+    """Rows divided by their lengths, in place."""
+    per_row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    length = np.sqrt(np.bincount(per_row, rows.data**2, minlength=rows.shape[0]))
+    rows.data = (rows.data / length[per_row]).astype(np.float32)
+    return rows
 
 
 def _column(term: str) -> int:

@@ -117,5 +117,6 @@ def surprise(examples: Examples, weights: Sequence[float] | Vector) -> Vector:
     """-ln of the probability given to the right candidates, for each query that has one."""
     chance = probabilities(utilities(examples.features, np.asarray(weights)), examples.candidates)
     starts = examples.candidates.starts
-    found = np.add.reduceat(chance * examples.right, starts)
-    return np.asarray(-np.log(np.maximum(found[found > 0], 1e-12)))
+    known = np.add.reduceat(examples.right.astype(np.int64), starts) > 0
+    found = np.add.reduceat(chance * examples.right, starts)[known]
+    return np.asarray(-np.log(np.maximum(found, 1e-12)))

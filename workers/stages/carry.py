@@ -10,7 +10,7 @@
 All other lines are left for the stage `match`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write
 from aparella.workers.fusion import newcomers
 from aparella.workers.fusion.lexical import VIEWS
+from aparella.workers.fusion.search import Shelf
 from aparella.workers.matching import Catalogue, Ids, Scores, top_k
 from aparella.workers.stages.editions import again_if_moved
 from aparella.workers.stages.match import LARGEST_CHUNK
@@ -32,9 +33,9 @@ _LINES = 10
 """Chunks of the stage `match` that one chunk of this stage is as large as: copying is quick."""
 RENEWED = 0.1
 """Share of the catalogue that may be new before all lines are weighed again."""
-_LOADED = 50_000
-"""New records whose vectors are read, where the catalogue's are not in memory: 77 MB."""
-_FLOORS = 1 + len(VIEWS)
+MOST = 100_000
+"""New records that lines are compared with: their vectors, 154 MB, are read for each chunk."""
+FLOORS = 1 + len(VIEWS)
 
 
 def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
@@ -42,6 +43,8 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
     since = chunk.params["since"]
     earlier = stages.params(connection, since, "match")
     figures: dict[str, Any] = {"job": since}
+    # Written either way: a job that begins anew may have noted something else before.
+    noted: dict[str, Any] | None = None
     if (reason := _reason(connection, chunk, earlier)) is not None:
         figures["all_matched_because"] = reason
     else:
@@ -50,7 +53,6 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
             "changed": changes.moved(connection, chunk.params["collection_id"], editions["target"]),
             "weighed": _weighed(connection, since, editions["target"]),
         }
-        stages.add_params(connection, chunk.job_id, "carry", {"earlier": noted})
         carried.plan(
             connection,
             since,
@@ -60,6 +62,7 @@ def plan(connection: sa.Connection, context: Context, chunk: Claimed) -> int:
             stage_id=chunk.stage_id,
             size=(context.settings.match_chunk or LARGEST_CHUNK) * _LINES,
         )
+    stages.add_params(connection, chunk.job_id, "carry", {"earlier": noted})
     jobs.add_summary(connection, chunk.job_id, {"since": figures})
     return 0
 
@@ -102,62 +105,60 @@ def _reason(connection: sa.Connection, chunk: Claimed, earlier: Mapping[str, Any
                 f"more than {RENEWED:.0%} of the catalogue is new or has changed since words were "
                 "weighed, and with it what they are worth, for every line"
             )
-    if chunk.params["search"] != "exact" and changes.count(connection, target, edition) > _LOADED:
-        return f"more than {_LOADED:,} records have changed, too many to be compared with each line"
+    if changes.count(connection, target, edition) > MOST:
+        return f"more than {MOST:,} records have changed, too many to be compared with each line"
     return None
 
 
 def _weighed(connection: sa.Connection, since: int, edition: int) -> int:
     """The catalogue's edition in which the oldest of a job's answers were given."""
-    noted = stages.params(connection, since, "carry").get("earlier")
-    return int(noted["weighed"]) if noted else edition
+    noted = stages.params(connection, since, "carry").get("earlier") or {}
+    return int(noted.get("weighed", edition))
 
 
 def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
     """Lines of the chunk that nothing new concerns."""
     params, since = chunk.params, chunk.params["since"]
+    model_id, collection_id = params["model_id"], params["collection_id"]
     with transaction(context.db) as connection:
         edition = stages.params(connection, since, "match")["editions"]["target"]
         lasts = carried.lasts(connection, since, chunk.items, edition)
-        new = changes.ids(connection, params["collection_id"], edition)
-        source = vectors.load_some(connection, params["model_id"], chunk.items)
-        texts = records.texts(connection, source.ids.tolist())
-    lines = source.ids.tolist()
-    best = _nearest(context, chunk, np.array(new, dtype=np.int64), source, tick)
-    if params["fused"]:
-        shelf = context.shelf(params["collection_id"], params["stamp"], tick)
-        rows = np.unique(shelf.rows(np.array(new, dtype=np.int64)))
-        floors = np.array([_floors(lasts.get(line)) for line in lines], dtype=np.float32)
-        concerned = newcomers.concerned(
-            shelf.corpus, rows[rows >= 0], texts, best, floors.reshape(-1, _FLOORS)
-        )
-    else:
-        floor = [_last(lasts.get(line), params["k"]) for line in lines]
-        # As near as the last one is near enough: of equal ones the lower id comes first.
-        concerned = (best > -np.inf) & (best >= np.array(floor, dtype=np.float32))
-    return [
-        line
-        for line, reached in zip(lines, concerned.tolist(), strict=True)
-        if line in lasts and not lasts[line].touched and not reached
-    ]
-
-
-def _nearest(
-    context: Context, chunk: Claimed, new: Ids, source: vectors.Block, tick: Tick
-) -> Scores:
-    """The cosine of each line's nearest new record, (lines,); -inf where there is none."""
-    model_id, collection_id = chunk.params["model_id"], chunk.params["collection_id"]
-    if chunk.params["search"] == "exact":
-        catalogue = context.catalogue(model_id, collection_id, chunk.params["stamp"], tick)
-        ids, matrix = catalogue.some(new)
-    else:
+        new = changes.ids(connection, collection_id, edition)
+        late = changes.ids(connection, collection_id, params["earlier"]["weighed"])
+        block = vectors.load_some(connection, model_id, new)
+    near = Catalogue.build(block.ids, block.hashes.tolist(), block.vectors)
+    kept: list[int] = []
+    for start in range(0, len(chunk.items), LARGEST_CHUNK):
         with transaction(context.db) as connection:
-            block = vectors.load_some(connection, model_id, new.tolist())
-        ids, matrix = block.ids, block.vectors
-    tick(0)
-    fresh = Catalogue.build(ids, [i.tobytes() for i in ids], matrix)
-    scores = top_k(fresh, source.vectors, 1, exclude=source.ids)[1][:, 0]
-    return np.nan_to_num(scores, nan=-np.inf)
+            part = chunk.items[start : start + LARGEST_CHUNK]
+            source = vectors.load_some(connection, model_id, part)
+            texts = records.texts(connection, source.ids.tolist())
+        scores = top_k(near, source.vectors, 1, exclude=source.ids)[1][:, 0]
+        best: Scores = np.nan_to_num(scores, nan=-np.inf)
+        known = [lasts.get(line) for line in source.ids.tolist()]
+        if params["fused"]:
+            shelf = context.shelf(collection_id, params["stamp"], tick)
+            floors = np.array([_floors(last) for last in known], dtype=np.float32)
+            rows = (_rows(shelf, new), _rows(shelf, late))
+            concerned = newcomers.concerned(
+                *(shelf.corpus, *rows, texts, best, floors.reshape(-1, FLOORS))
+            )
+        else:
+            floor = np.array([_last(last, params["k"]) for last in known], dtype=np.float32)
+            # As near as the last one is near enough: of equal ones the lower id comes first.
+            concerned = (best > -np.inf) & (best >= floor)
+        kept += [
+            last.source_id
+            for last, reached in zip(known, concerned.tolist(), strict=True)
+            if last is not None and not last.touched and not reached
+        ]
+        tick(0)
+    return kept
+
+
+def _rows(shelf: Shelf, ids: Sequence[int]) -> Ids:
+    rows = np.unique(shelf.rows(np.array(ids, dtype=np.int64)))
+    return rows[rows >= 0]
 
 
 def _last(last: carried.Last | None, k: int) -> float:
@@ -167,4 +168,4 @@ def _last(last: carried.Last | None, k: int) -> float:
 
 def _floors(last: carried.Last | None) -> list[float]:
     """An answer's floors; where none were noted, everything reaches them."""
-    return last.floors if last is not None and last.floors else [-np.inf] * _FLOORS
+    return last.floors if last is not None and last.floors else [-np.inf] * FLOORS
