@@ -188,10 +188,20 @@ def what(job: Job) -> str:
 
 
 def share_done(job: Job) -> int | None:
-    """The job's progress in percent; a job that went well is at 100 whatever it counted."""
+    """The job's progress in percent, None before it has begun.
+
+    Each stage counts alike: one counts texts and another one steps that take seconds each, and how
+    much the later ones find to do shows when they start.
+    """
     if job.state in {"succeeded", "succeeded_with_errors"}:
         return 100
-    return units.percent(job.progress.handled, job.progress.total)
+    if all(stage.state == "waiting" for stage in job.stages):
+        return None
+    shares = (
+        1.0 if stage.state in {"done", "skipped"} else stage.handled / max(stage.total, 1)
+        for stage in job.stages
+    )
+    return min(99, int(100 * sum(shares) / len(job.stages)))
 
 
 def _short(text: str) -> str:

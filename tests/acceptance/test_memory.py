@@ -199,7 +199,7 @@ def peak(
     ("few", "many", "targets", "processes"),
     [
         # One process: shared between two, a leak of all vectors would stay within the tenth.
-        (3_000, 30_000, 2_000, 1),
+        (2_000, 20_000, 2_000, 1),
         pytest.param(
             *(20_000, 200_000, 20_000, 2), marks=[pytest.mark.slow, pytest.mark.timeout(900)]
         ),

@@ -1,4 +1,4 @@
-"""Functions of schema `report` on 50,000 rows: they use the indexes, of one partition only."""
+"""Functions of schema `report` on 20,000 rows: they use the indexes, of one partition only."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from aparella.db import engine
 from aparella.settings import Settings
 from tests.integration.catalogues import Filled, build_index, clustered, fill, plans
 
-ROWS = 50_000
+ROWS = 20_000
 
 
 @pytest.fixture(scope="module")
 def big(
     template: tuple[sa.Engine, sa.URL, str],
 ) -> Iterator[tuple[sa.Engine, Filled, Filled]]:
-    """A catalogue of 50,000 records and a list of 500, with indexes, in a database of their own."""
+    """A catalogue of 20,000 records and a list of 500, with indexes, in a database of their own."""
     server, url, origin = template
     name = f"{origin}_plans"
     with server.connect() as connection:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from aparella.client import progress
 from aparella.client.models import Job
+from aparella.client.output import share_done
 from aparella.client.progress import LINE_SECONDS, JsonLines, Lines, figures, is_terminal, showing
 
 
@@ -45,6 +46,23 @@ def stage(state: str = "running", **values: Any) -> dict[str, Any]:
 )
 def test_a_stage_in_figures(values: dict[str, Any], text: str) -> None:
     assert figures(job(stage(**values)).stages[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("stages", "share"),
+    [
+        ([stage("waiting"), stage("waiting")], None),
+        # Texts in thousands that are done say little of steps that take seconds each.
+        ([stage("done", done=5000), stage(total=90, done=9), stage("waiting", total=0)], 36),
+        ([stage("done", total=0, skipped=5000), stage(total=4, done=1)], 62),
+        ([stage("done", done=5000), stage(total=4, done=4)], 99),
+        ([stage("skipped", total=0), stage("cancelled", total=4, done=1)], 62),
+        ([], None),
+    ],
+)
+def test_a_job_is_as_far_as_its_stages(stages: list[dict[str, Any]], share: int | None) -> None:
+    assert share_done(job(*stages)) == share
+    assert share_done(job(*stages, state="succeeded")) == 100
 
 
 class Watched:
