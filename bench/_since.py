@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from aparella.workers.encoder import SentenceEncoder
 from aparella.workers.features.words import fold, words
-from aparella.workers.fusion import newcomers
 from aparella.workers.fusion.model import default
-from aparella.workers.fusion.search import Answers, Cosine, Shelf, search
+from aparella.workers.fusion.newcomers import Newcomers
+from aparella.workers.fusion.search import Answers, Shelf, search
 from aparella.workers.matching import Catalogue, top_k
 from bench._recipes import read
 
@@ -41,13 +41,9 @@ class Whole:
         self.left = encoder.encode(self.lines)
         self.right = encoder.encode(self.records)
 
-    def cosine(self) -> Cosine:
-        """Of a line and a record."""
-
-        def of(places: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-            return np.einsum("ij,ij->i", self.left[places], self.right[ids])
-
-        return of
+    def cosine(self, places: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of lines and records, (n,) each."""
+        return np.einsum("ij,ij->i", self.left[places], self.right[ids])
 
     def shelf(self, ids: NDArray[np.int64]) -> Shelf:
         """The texts of some records."""
@@ -59,7 +55,7 @@ class Whole:
         catalogue = Catalogue.build(ids, texts, self.right[ids])
         none = np.full(len(self.lines), -1)
         near = top_k(catalogue, self.left, NEAREST, exclude=none)
-        arguments = (shelf, default(), self.lines, near, self.cosine(), K, none)
+        arguments = (shelf, default(), self.lines, near, self.cosine, K, none)
         return search(*arguments, lambda _: None)
 
 
@@ -106,7 +102,7 @@ def compare(whole: Whole, fresh: NDArray[np.bool_], seed: int) -> Compared:
     start = time.process_time()
     best = (whole.left @ whole.right[fresh].T).max(axis=1)
     rows = np.unique(shelf.rows(every[fresh]))
-    again = newcomers.concerned(shelf.corpus, rows, rows, whole.lines, best, before.floors)
+    again = Newcomers(shelf.corpus, rows, rows).concern(whole.lines, best, before.floors)
     telling = time.process_time() - start
     again |= (gone[before.ids] & (before.ids >= 0)).any(axis=1)
     same = (before.ids[:, 0] == now.ids[:, 0])[~again]

@@ -81,6 +81,12 @@ def test_some_tens_of_pairs_teach_the_confidence_alone() -> None:
     assert len(taught.trials) == 40
 
 
+def test_answers_of_a_single_fold_cannot_show_that_other_weights_are_better() -> None:
+    one = known(80)
+    taught = learn(replace(one, fold=np.zeros(80, dtype=np.int64)), default(), Abbreviations(), {})
+    assert np.array_equal(taught.weights, default().weights)
+
+
 def test_that_a_list_is_easy_moves_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     one = known(200)
     # Nothing but the code tells records apart, nearly always: weights could only grow together.

@@ -13,9 +13,9 @@ from aparella.workers.fusion.candidates import Candidates, lexical, unite
 from aparella.workers.fusion.categories import Categories
 from aparella.workers.fusion.corpus import Corpus, Lines
 from aparella.workers.fusion.evidence import FEATURES, ranks
-from aparella.workers.fusion.lexical import VIEWS, LexicalIndex, View, joined
+from aparella.workers.fusion.lexical import VIEWS, Earlier, LexicalIndex, View, joined
 from aparella.workers.fusion.model import Fusion, default
-from aparella.workers.fusion.newcomers import concerned
+from aparella.workers.fusion.newcomers import Newcomers
 from aparella.workers.fusion.search import Answers, Scores, Shelf, search
 from aparella.workers.fusion.wording import LANGUAGES, sentence
 
@@ -208,23 +208,25 @@ def test_a_line_is_concerned_by_what_would_be_among_its_candidates() -> None:
     texts = ["agulla 14g", "gasa de cotó"]
     new = np.array([9])  # the second gauze
     queries = corpus.index.queries(texts)
-    before = [corpus.index.best_of(new, queries, view, new)[1] for view in VIEWS]
+    earlier = Earlier(corpus.index, new, new)
+    before = [earlier.best(queries, view)[1] for view in VIEWS]
+    newcomers = Newcomers(corpus, new, new)
     far, high = np.full(2, -0.5, dtype=np.float32), np.float32(99)
     for column, score in enumerate([np.float32(0.7), *before]):
         cosines = np.array([-0.5, 0.7], dtype=np.float32)
         floors = np.full((2, 4), high, dtype=np.float32)
-        assert not concerned(corpus, new, new, texts, cosines, floors).any()
+        assert not newcomers.concern(texts, cosines, floors).any()
         floors[:, column] = score
-        assert concerned(corpus, new, new, texts, cosines, floors).tolist() == [False, True]
+        assert newcomers.concern(texts, cosines, floors).tolist() == [False, True]
         floors[:, column] = score * np.float32(1.06)
-        assert not concerned(corpus, new, new, texts, cosines, floors).any()
+        assert not newcomers.concern(texts, cosines, floors).any()
     # Where there is room, a shared word is enough, and having none in common is not.
     room = np.array([[0.2, 0, 0, 0]] * 2, dtype=np.float32)
-    assert concerned(corpus, new, new, texts, far, room).tolist() == [False, True]
+    assert newcomers.concern(texts, far, room).tolist() == [False, True]
     # Nothing new concerns nobody, however much room there is.
     none = np.full(2, -np.inf, dtype=np.float32)
     floors = np.full((2, 4), -np.inf, dtype=np.float32)
-    assert not concerned(corpus, NONE, NONE, texts, none, floors).any()
+    assert not Newcomers(corpus, NONE, NONE).concern(texts, none, floors).any()
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -236,14 +238,15 @@ def test_newcomers_are_scored_as_before_they_came(view: View) -> None:
     # The line's old candidate has the score that it had when its word was rare.
     then = LexicalIndex(old)
     for row in (4, 3):
-        seen = both.best_of(np.array([row]), both.queries(texts), view, late)
-        was = then.best_of(np.array([row]), then.queries(texts), view, NONE)
+        seen = Earlier(both, np.array([row]), late).best(both.queries(texts), view)
+        was = Earlier(then, np.array([row]), NONE).best(then.queries(texts), view)
         if view == "letters":
             assert seen == pytest.approx(was, abs=1e-6)
         else:  # The mean length, by which BM25 divides, is the one now.
             assert seen == pytest.approx(was, rel=0.1)
     now, was = (
-        index.best_of(np.array([4]), index.queries(texts), view, NONE)[0] for index in (both, then)
+        Earlier(index, np.array([4]), NONE).best(index.queries(texts), view)[0]
+        for index in (both, then)
     )
     assert view == "letters" or now < 0.6 * was
 

@@ -20,7 +20,12 @@ _FACTS_BYTES = 6_000
 
 
 class Lines:
-    """Texts to be looked for in a corpus, and where each may be found."""
+    """Texts to be looked for in a corpus, and where each may be found.
+
+    Attributes:
+        candidates: of all lines.
+        floors: see `candidates.lexical`, float32 (m, views).
+    """
 
     def __init__(self, corpus: "Corpus", texts: Sequence[str], dense: tuple[Ids, Ids]) -> None:
         """Find the candidates.

@@ -107,28 +107,12 @@ class LexicalIndex:
         """The `k` highest-scoring rows for each query, as CSR (queries, rows), the best first."""
         return _top(queries.weighted[view], self.columns[view], k)
 
-    def best_of(
-        self, rows: NDArray[np.int64], queries: Rows, view: View, late: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """The highest score of some rows for each query, float32 (queries,), 0 where there is none.
-
-        With the IDF of the catalogue without the rows `late`: as it was before they came.
-        """
-        last = self.rows.weighted[view][late]
+    def idf_ratio(self, rows: NDArray[np.int64], view: View) -> NDArray[np.float32]:
+        """Each column's IDF without some rows over that with them, float32 (columns,)."""
         frequency = np.diff(self.columns[view].indptr)
-        before = _idf(
-            len(self.rows) - len(late),
-            frequency - np.bincount(last.indices, minlength=_COLUMNS),
-        )
-        change = before / self._idf[view]
-        left, right = queries.weighted[view], self.rows.weighted[view][rows]
-        if view == "letters":
-            left = _of_length_one(_scaled(left, change))
-            right = _of_length_one(_scaled(right, change))
-        else:
-            right = _scaled(right, change)
-        found: NDArray[np.float32] = _top(left, right.T.tocsr(), 1).max(axis=1).toarray().ravel()
-        return found
+        theirs = np.bincount(self.rows.weighted[view][rows].indices, minlength=_COLUMNS)
+        less = _idf(len(self.rows) - len(rows), frequency - theirs)
+        return np.asarray(less / self._idf[view])
 
     def _document(self, view: View, counts: Sparse) -> Sparse:
         if view == "letters":
@@ -153,6 +137,32 @@ class LexicalIndex:
         return rows
 
 
+class Earlier:
+    """Some rows of a catalogue, scored with the IDF that it had before the latest came."""
+
+    def __init__(
+        self, index: LexicalIndex, rows: NDArray[np.int64], late: NDArray[np.int64]
+    ) -> None:
+        """Take these rows of an index; `late` are all that came since, (any,) each."""
+        self._change = {view: index.idf_ratio(late, view) for view in VIEWS}
+        self._columns = {
+            view: self._then(index.rows.weighted[view][rows], view).T.tocsr() for view in VIEWS
+        }
+
+    def best(self, queries: Rows, view: View) -> NDArray[np.float32]:
+        """The highest score for each query, float32 (queries,), 0 where there is none."""
+        asked = queries.weighted[view]
+        if view == "letters":
+            asked = self._then(asked, view)
+        found = _top(asked, self._columns[view], 1).max(axis=1).toarray()
+        return np.asarray(found, dtype=np.float32).ravel()
+
+    def _then(self, rows: Sparse, view: View) -> Sparse:
+        then = rows.copy()
+        then.data = rows.data * self._change[view][rows.indices]
+        return _of_length_one(then) if view == "letters" else then
+
+
 def products(
     left: Sparse, left_rows: NDArray[np.int64], right: Sparse, right_rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -162,23 +172,13 @@ def products(
 
 
 def _idf(texts: int, frequency: NDArray[np.int64]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.log1p((texts - frequency + 0.5) / (frequency + 0.5)).astype(
-        np.float32
-    )
-    return found
+    return np.log1p((texts - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
 
 
 def _top(left: Sparse, right: Sparse, k: int) -> Sparse:
     from sparse_dot_topn import sp_matmul_topn
 
     return sp_matmul_topn(left, right, top_n=k, threshold=0.0, sort=True)
-
-
-def _scaled(rows: Sparse, factor: NDArray[np.float32]) -> Sparse:
-    """Each column multiplied with its factor."""
-    scaled = rows.copy()
-    scaled.data = rows.data * factor[rows.indices]
-    return scaled
 
 
 def _of_length_one(rows: Sparse) -> Sparse:

@@ -107,7 +107,7 @@ def scale(examples: Examples, weights: Vector) -> float:
     from scipy.optimize import minimize_scalar
 
     def loss(logarithm: float) -> float:
-        return float(surprise(examples, weights * np.exp(logarithm)).mean())
+        return float(surprise(examples, weights * np.exp(logarithm)).sum())
 
     bound = np.log(5.0)
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))

@@ -22,15 +22,15 @@ from aparella.db.engine import transaction
 from aparella.db.leases import Claimed
 from aparella.workers import basis
 from aparella.workers.context import Context, Outcome, Tick, Write
-from aparella.workers.fusion import newcomers
 from aparella.workers.fusion.lexical import VIEWS
+from aparella.workers.fusion.newcomers import Newcomers
 from aparella.workers.fusion.search import Shelf
 from aparella.workers.matching import Catalogue, Ids, Scores, top_k
 from aparella.workers.stages.editions import again_if_moved
 from aparella.workers.stages.match import LARGEST_CHUNK
 
 _LINES = 10
-"""Chunks of the stage `match` that one chunk of this stage is as large as: copying is quick."""
+"""So many chunks of the stage `match` are one of this stage: comparing is that much quicker."""
 RENEWED = 0.1
 """Share of the catalogue that may be new before all lines are weighed again."""
 MOST = 100_000
@@ -127,8 +127,13 @@ def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
         late = changes.ids(connection, collection_id, params["earlier"]["weighed"])
         block = vectors.load_some(connection, model_id, new)
     near = Catalogue.build(block.ids, block.hashes.tolist(), block.vectors)
+    newcomers: Newcomers | None = None
+    if params["fused"]:
+        shelf = context.shelf(collection_id, params["stamp"], tick)
+        newcomers = Newcomers(shelf.corpus, _rows(shelf, new), _rows(shelf, late))
     kept: list[int] = []
     for start in range(0, len(chunk.items), LARGEST_CHUNK):
+        tick(0)
         with transaction(context.db) as connection:
             part = chunk.items[start : start + LARGEST_CHUNK]
             source = vectors.load_some(connection, model_id, part)
@@ -136,13 +141,9 @@ def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
         scores = top_k(near, source.vectors, 1, exclude=source.ids)[1][:, 0]
         best: Scores = np.nan_to_num(scores, nan=-np.inf)
         known = [lasts.get(line) for line in source.ids.tolist()]
-        if params["fused"]:
-            shelf = context.shelf(collection_id, params["stamp"], tick)
+        if newcomers is not None:
             floors = np.array([_floors(last) for last in known], dtype=np.float32)
-            rows = (_rows(shelf, new), _rows(shelf, late))
-            concerned = newcomers.concerned(
-                *(shelf.corpus, *rows, texts, best, floors.reshape(-1, FLOORS))
-            )
+            concerned = newcomers.concern(texts, best, floors.reshape(-1, FLOORS))
         else:
             floor = np.array([_last(last, params["k"]) for last in known], dtype=np.float32)
             # As near as the last one is near enough: of equal ones the lower id comes first.
@@ -152,11 +153,11 @@ def _unmoved(context: Context, chunk: Claimed, tick: Tick) -> list[int]:
             for last, reached in zip(known, concerned.tolist(), strict=True)
             if last is not None and not last.touched and not reached
         ]
-        tick(0)
     return kept
 
 
 def _rows(shelf: Shelf, ids: Sequence[int]) -> Ids:
+    """The distinct texts of some records, of those that are on the shelf."""
     rows = np.unique(shelf.rows(np.array(ids, dtype=np.int64)))
     return rows[rows >= 0]
 
