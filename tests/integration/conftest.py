@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 import sqlalchemy as sa
+from fastapi.testclient import TestClient
 
+from aparella.api.app import create_app
 from aparella.db import engine, migrate
 from aparella.deploy.local import services
 from aparella.settings import Settings
@@ -92,3 +94,19 @@ def db(settings: Settings) -> Iterator[sa.Engine]:
 def context(db: sa.Engine, settings: Settings) -> Context:
     """What a worker process has, with the stand-in encoder."""
     return Context(db, settings)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[TestClient]:
+    """The API on the test's own database and Redis."""
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def encoding(settings: Settings) -> Iterator[Context]:
+    """A worker with the real model: only such a one weighs all evidence."""
+    real = settings.model_copy(update={"encoder": "sentence-transformers", "match_chunk": 20})
+    db = engine.create(real, name="encoding")
+    yield Context(db, real)
+    db.dispose()

@@ -62,11 +62,10 @@ def match(db: sa.Engine, source: str, target: str, *, k: int = 3) -> int:
 def run(context: Context, *, worker: str = "test") -> None:
     """Do all work that is ready, and what that makes ready, until there is none."""
     while True:
-        with transaction(context.db) as connection:
-            ready = list(connection.execute(READY).scalars())
-        if not ready:
+        chunks = ready(context.db)
+        if not chunks:
             return
-        for chunk_id in ready:
+        for chunk_id in chunks:
             run_chunk(context, chunk_id, worker=worker)
 
 
@@ -103,3 +102,22 @@ def plan(context: Context, chunk_id: int) -> None:
 def claim(context: Context, chunk_id: int, worker: str = "test") -> leases.Claimed | None:
     """Claim as a worker does."""
     return engine.claim(context.db, context.settings, chunk_id, worker=worker)
+
+
+def ready(db: sa.Engine) -> list[int]:
+    """The chunks that a worker may take."""
+    with transaction(db) as connection:
+        return list(connection.execute(READY).scalars())
+
+
+def until(context: Context, job_id: int, stage: str, chunks: int) -> None:
+    """Run a job until so many chunks of a stage are done."""
+    query = sa.text("""
+        SELECT count(*) FROM chunk c JOIN stage s ON s.id = c.stage_id
+        WHERE c.job_id = :id AND s.name = :stage AND c.kind = 'work' AND c.state = 'done'
+    """)
+    while True:
+        with transaction(context.db) as connection:
+            if connection.execute(query, {"id": job_id, "stage": stage}).scalar_one() >= chunks:
+                return
+        run_chunk(context, ready(context.db)[0], worker="test")

@@ -29,12 +29,6 @@ MATCH = {"kind": "match", "source": "list", "target": "catalogue"}
 
 
 @pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
-
-
-@pytest.fixture
 def filled(context: Context, api: TestClient) -> TestClient:
     """With the collections `list` and `catalogue`."""
     drive.imported(context, "list", [("1", "AGULLA 20G"), ("2", "SONDA FOLEY"), ("3", "GUANT")])

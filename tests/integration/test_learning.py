@@ -283,11 +283,7 @@ def test_a_promotion_survives_a_kill_at_each_step(context: Context, known: TestC
     drive.run(context)
     answer = known.post("/v1/jobs", json={"kind": "promote", "model": "hospital", "reason": "test"})
     old, kills = promoted(context.db).id, 0
-    while True:
-        with transaction(context.db) as connection:
-            ready = list(connection.execute(drive.READY).scalars())
-        if not ready:
-            break
+    while ready := drive.ready(context.db):
         for chunk_id in ready:
             die(context, chunk_id)
             kills += 1

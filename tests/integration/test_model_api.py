@@ -4,7 +4,7 @@ import io
 import json
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from aparella import artifacts
-from aparella.api.app import create_app
 from aparella.client import modeltar
 from aparella.db import jobs, models, registry
 from aparella.db.engine import transaction
@@ -26,12 +25,6 @@ BASE = "/v1/models/all-MiniLM-L6-v2/1"
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
 DENSE = "sentence_transformers.models.Dense"
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
 
 
 def safetensors(dtype: str = "F32", size: int = 8) -> bytes:

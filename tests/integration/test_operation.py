@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ from aparella.workers.runner import run_chunk
 from tests.integration import drive, toy
 
 HOST = socket.gethostname()
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
 
 
 @pytest.fixture(autouse=True)

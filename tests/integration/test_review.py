@@ -1,28 +1,19 @@
 """Decisions and the review of a match job, on a real database through the API."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from aparella.api.app import create_app
 from aparella.db.records import UploadRow
-from aparella.settings import Settings
 from aparella.workers.context import Context
 from tests.integration import drive
 
 LINES = [(f"L{i:03}", f"XERINGA {i}ML ESTERIL") for i in range(20)]
 CATALOGUE = [(f"C{i:03}", f"XERINGUES, XERINGA DE {i} ML, ESTÈRIL") for i in range(30)]
 BOTH = {"source": "list", "target": "catalogue"}
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,66 +1,16 @@
 """Answers are taken over from an earlier job where nothing new concerns them, and nowhere else."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from aparella.api.app import create_app
 from aparella.db import carried, jobs
-from aparella.db.engine import create, transaction
-from aparella.settings import Settings
+from aparella.db.engine import transaction
 from aparella.workers.context import Context
-from aparella.workers.runner import run_chunk
 from aparella.workers.stages import carry
 from tests.integration import drive
-
-THINGS = ("AGULLA", "SONDA", "GUANT", "XERINGA", "GASA", "CATETER")
-LINES = {f"L{i}": f"{THINGS[i % 6]} {i}MM" for i in range(40)}
-CATALOGUE = {f"C{i}": f"{THINGS[i % 6]} ESTÈRIL DE {i} MM" for i in range(60)}
-EXACT = {"kind": "match", "source": "list", "target": "catalogue", "k": 3}
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
-        yield client
-
-
-@pytest.fixture
-def encoding(settings: Settings) -> Iterator[Context]:
-    """A worker with the real model: only such a one weighs all evidence."""
-    real = settings.model_copy(update={"encoder": "sentence-transformers", "match_chunk": 20})
-    db = create(real, name="encoding")
-    yield Context(db, real)
-    db.dispose()
-
-
-def fill(context: Context, lines: dict[str, str], catalogue: dict[str, str]) -> None:
-    drive.imported(context, "list", lines.items())
-    drive.imported(context, "catalogue", catalogue.items())
-
-
-def ask(api: TestClient, context: Context, **request: Any) -> jobs.Job:
-    answer = api.post("/v1/jobs", json={**EXACT, **request})
-    assert answer.status_code == 202, answer.text
-    drive.run(context)
-    job = drive.find(context.db, answer.json()["id"])
-    assert job.state == "succeeded", job.error
-    return job
-
-
-def found(db: sa.Engine, job_id: int) -> list[tuple[Any, ...]]:
-    query = sa.text("""
-        SELECT m.source_id, m.rank, m.target_id, m.score, m.confidence, a.accepted, a.evidence
-        FROM match m LEFT JOIN answer a USING (job_id, source_id)
-        WHERE m.job_id = :id ORDER BY 1, 2
-    """)
-    with transaction(db) as connection:
-        return [tuple(row) for row in connection.execute(query, {"id": job_id})]
-
+from tests.integration.answers import CATALOGUE, EXACT, LINES, ask, fill, found
 
 CHANGES: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "nothing": ({}, {}),
@@ -320,121 +270,3 @@ def test_a_job_says_what_it_accepted(api: TestClient, context: Context) -> None:
         "share": 0.0,
         "expected_share": 0.0,
     }
-
-
-def ready(db: sa.Engine) -> list[int]:
-    with transaction(db) as connection:
-        return list(connection.execute(drive.READY).scalars())
-
-
-def until(context: Context, job_id: int, stage: str, chunks: int) -> None:
-    """Run a job until so many chunks of a stage are done."""
-    query = sa.text("""
-        SELECT count(*) FROM chunk c JOIN stage s ON s.id = c.stage_id
-        WHERE c.job_id = :id AND s.name = :stage AND c.kind = 'work' AND c.state = 'done'
-    """)
-    while True:
-        with transaction(context.db) as connection:
-            if connection.execute(query, {"id": job_id, "stage": stage}).scalar_one() >= chunks:
-                return
-        run_chunk(context, ready(context.db)[0], worker="test")
-
-
-@pytest.mark.parametrize(
-    ("side", "stage", "chunks"),
-    [
-        ("list", "index", 1),
-        ("list", "match", 2),
-        ("catalogue", "embed target", 1),
-        ("catalogue", "match", 2),
-    ],
-)
-def test_an_import_that_comes_between_is_not_mixed_in(
-    context: Context, side: str, stage: str, chunks: int
-) -> None:
-    fill(context, LINES, CATALOGUE)
-    job_id = drive.match(context.db, "list", "catalogue")
-    until(context, job_id, stage, chunks)
-    held = ready(context.db)
-    old = LINES if side == "list" else CATALOGUE
-    changed = {**old, next(iter(old)): "SONDA 58MM", "new": "GASA"}
-    upload = drive.upload(context.db, side, changed.items())
-    while drive.find(context.db, upload).state != "succeeded":
-        for chunk_id in set(ready(context.db)) - set(held):
-            run_chunk(context, chunk_id, worker="importer")
-    drive.run(context)
-    job = drive.find(context.db, job_id)
-    assert (job.state, job.errors) == ("succeeded", 0)
-    assert job.summary["restarts"] == 1
-    again = drive.match(context.db, "list", "catalogue")
-    drive.run(context)
-    assert drive.results(context.db, job_id) == drive.results(context.db, again)
-
-
-def test_imports_that_never_end_end_the_job(context: Context) -> None:
-    fill(context, LINES, CATALOGUE)
-    job_id = drive.match(context.db, "list", "catalogue")
-    with transaction(context.db) as connection:
-        connection.execute(
-            sa.text("UPDATE job SET summary = '{\"restarts\": 5}' WHERE id = :id"), {"id": job_id}
-        )
-    until(context, job_id, "index", 1)
-    held = ready(context.db)
-    upload = drive.upload(context.db, "catalogue", {**CATALOGUE, "new": "GASA"}.items())
-    while drive.find(context.db, upload).state != "succeeded":
-        for chunk_id in set(ready(context.db)) - set(held):
-            run_chunk(context, chunk_id, worker="importer")
-    drive.run(context)
-    job = drive.find(context.db, job_id)
-    assert job.state == "failed"
-    assert "Match again when they have ended" in str(job.error)
-
-
-def test_one_to_one_gives_each_record_once(api: TestClient, context: Context) -> None:
-    lines = {**LINES, **{f"D{i}": f"{THINGS[i % 6]} {i}MM" for i in range(15)}}
-    fill(context, lines, {f"C{i}": CATALOGUE[f"C{i}"] for i in range(30)})
-    plain = ask(api, context, k=4)
-    job = ask(api, context, k=4, one_to_one=True)
-    rows, before = found(context.db, job.id), found(context.db, plain.id)
-    first = [row for row in rows if row[1] == 1]
-    targets = [row[2] for row in first]
-    assert len(set(targets)) == len(targets)
-    assert sorted((row[0], row[2]) for row in rows) == sorted((row[0], row[2]) for row in before)
-    taken: set[int] = set()
-    answered: set[int] = set()
-    greedy = 0.0
-    for source, _, target, score, *_ in sorted(before, key=lambda row: -row[3]):
-        if source not in answered and target not in taken:
-            answered.add(source)
-            taken.add(target)
-            greedy += score
-    assert sum(row[3] for row in first) >= greedy - 1e-3
-    said = job.summary["one_to_one"]
-    assert said["assigned"] == len(first)
-    assert said["assigned"] + said["without"] == said["lines"] == len(lines)
-    assert said["without"] > 0
-    assert said["not_their_first"] > 0
-    exported = api.get(f"/v1/jobs/{job.id}/matches/export", params={"format": "ndjson"}).text
-    assert exported.count('"rank": 1,') + exported.count('"rank":1,') == len(first)
-
-
-def test_one_to_one_accepts_nothing_that_it_moved(api: TestClient, encoding: Context) -> None:
-    lines = {f"L{i}": f"{THINGS[i % 6]} {i}MM" for i in range(12)}
-    fill(encoding, {**lines, "twin": lines["L3"]}, CATALOGUE)
-    job = ask(api, encoding, one_to_one=True)
-    rows = [row for row in found(encoding.db, job.id) if row[1] == 1]
-    assert len({row[2] for row in rows}) == len(rows) == len(lines) + 1
-    moved = [row for row in rows if row[6]["moved"] == [["one_to_one", 1.0]]]
-    assert moved
-    assert not any(row[5] for row in moved)
-
-
-def test_memory_bounds_the_assignment(api: TestClient, context: Context) -> None:
-    fill(context, LINES, CATALOGUE)
-    small = Context(context.db, context.settings.model_copy(update={"match_memory_mb": 0}))
-    answer = api.post("/v1/jobs", json={**EXACT, "one_to_one": True})
-    until(context, answer.json()["id"], "match", 5)
-    drive.run(small)
-    job = drive.find(context.db, answer.json()["id"])
-    assert job.state == "failed"
-    assert "APARELLA_MATCH_MEMORY_MB" in str(job.error)
