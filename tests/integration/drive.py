@@ -61,10 +61,7 @@ def match(db: sa.Engine, source: str, target: str, *, k: int = 3) -> int:
 
 def run(context: Context, *, worker: str = "test") -> None:
     """Do all work that is ready, and what that makes ready, until there is none."""
-    while True:
-        chunks = ready(context.db)
-        if not chunks:
-            return
+    while chunks := ready(context.db):
         for chunk_id in chunks:
             run_chunk(context, chunk_id, worker=worker)
 

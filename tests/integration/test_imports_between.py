@@ -10,6 +10,15 @@ from tests.integration import drive
 from tests.integration.answers import CATALOGUE, LINES, fill
 
 
+def import_alone(context: Context, name: str, texts: dict[str, str]) -> None:
+    """Import to the end while all that is ready before waits."""
+    held = set(drive.ready(context.db))
+    upload = drive.upload(context.db, name, texts.items())
+    while drive.find(context.db, upload).state != "succeeded":
+        for chunk_id in set(drive.ready(context.db)) - held:
+            run_chunk(context, chunk_id, worker="importer")
+
+
 @pytest.mark.parametrize(
     ("side", "stage", "chunks"),
     [
@@ -25,13 +34,8 @@ def test_an_import_that_comes_between_is_not_mixed_in(
     fill(context, LINES, CATALOGUE)
     job_id = drive.match(context.db, "list", "catalogue")
     drive.until(context, job_id, stage, chunks)
-    held = drive.ready(context.db)
     old = LINES if side == "list" else CATALOGUE
-    changed = {**old, next(iter(old)): "SONDA 58MM", "new": "GASA"}
-    upload = drive.upload(context.db, side, changed.items())
-    while drive.find(context.db, upload).state != "succeeded":
-        for chunk_id in set(drive.ready(context.db)) - set(held):
-            run_chunk(context, chunk_id, worker="importer")
+    import_alone(context, side, {**old, next(iter(old)): "SONDA 58MM", "new": "GASA"})
     drive.run(context)
     job = drive.find(context.db, job_id)
     assert (job.state, job.errors) == ("succeeded", 0)
@@ -49,11 +53,7 @@ def test_imports_that_never_end_end_the_job(context: Context) -> None:
             sa.text("UPDATE job SET summary = '{\"restarts\": 5}' WHERE id = :id"), {"id": job_id}
         )
     drive.until(context, job_id, "index", 1)
-    held = drive.ready(context.db)
-    upload = drive.upload(context.db, "catalogue", {**CATALOGUE, "new": "GASA"}.items())
-    while drive.find(context.db, upload).state != "succeeded":
-        for chunk_id in set(drive.ready(context.db)) - set(held):
-            run_chunk(context, chunk_id, worker="importer")
+    import_alone(context, "catalogue", {**CATALOGUE, "new": "GASA"})
     drive.run(context)
     job = drive.find(context.db, job_id)
     assert job.state == "failed"
